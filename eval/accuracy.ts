@@ -1,0 +1,139 @@
+/** How well a model recalls: greedy answers, counts of right samples, exact answer probabilities. */
+
+import type { ModelConfig } from "../model/config.ts";
+import type { ParameterTree } from "../model/parameters.ts";
+import { sample } from "../model/sample.ts";
+import { sequenceLogProbs } from "../model/score.ts";
+import type { Judge } from "./judge/judge.ts";
+import type { Question, World } from "./worlds/world.ts";
+
+export interface Model {
+  readonly parameters: ParameterTree;
+  readonly config: ModelConfig;
+}
+
+/** What every measurement is given. */
+export interface Asked {
+  readonly model: Model;
+  readonly world: World;
+  readonly questions: readonly Question[];
+  readonly judge: Judge;
+  readonly maxNewTokens: number;
+}
+
+export interface GreedyAnswer {
+  readonly text: string;
+  readonly correct: boolean;
+}
+
+/** The text of a completion: its words, without the <eos> that ends it. */
+export const answerText = (world: World, tokens: readonly number[]): string =>
+  world.vocabulary.decode(tokens);
+
+/** The model's one most likely answer to each question, decoded greedily. */
+export async function greedyAnswers(asked: Asked): Promise<GreedyAnswer[]> {
+  const { world, questions, judge } = asked;
+  const { tokens } = await sample(asked.model.parameters, asked.model.config, prompts(questions), {
+    maxNewTokens: asked.maxNewTokens,
+    temperature: 0,
+    stopTokens: [world.vocabulary.eos],
+  });
+  return questions.map((question, i) => {
+    const text = answerText(world, tokens[i]!);
+    return { text, correct: judge(question, text).correct };
+  });
+}
+
+export interface SampledOptions {
+  readonly samples: number;
+  readonly temperature: number;
+  readonly seed: number;
+  /** Tells two measurements apart: the same number gives the same samples again. */
+  readonly step: number;
+  readonly onProgress?: (questions: number) => void | Promise<void>;
+}
+
+/** Questions in work at a time: bounds the memory of the caches, changes no result. */
+const CHUNK = 16;
+
+/** How many of `samples` answers to each question are right, at the rollouts' own settings. */
+export async function countCorrect(asked: Asked, options: SampledOptions): Promise<number[]> {
+  const { world, questions, judge, model } = asked;
+  const { samples, temperature, seed, step } = options;
+  const counts: number[] = [];
+  for (let from = 0; from < questions.length; from += CHUNK) {
+    const some = questions.slice(from, from + CHUNK);
+    const { tokens } = await sample(model.parameters, model.config, prompts(some), {
+      maxNewTokens: asked.maxNewTokens,
+      samplesPerPrompt: samples,
+      temperature,
+      stopTokens: [world.vocabulary.eos],
+      seed,
+      step,
+      promptIds: some.map(({ id }) => id),
+      rowsPerBatch: 2048,
+    });
+    some.forEach((question, i) => {
+      const verdicts = new Map<string, boolean>();
+      let correct = 0;
+      for (const answer of tokens.slice(i * samples, (i + 1) * samples)) {
+        const text = answerText(world, answer);
+        const known = verdicts.get(text) ?? judge(question, text).correct;
+        verdicts.set(text, known);
+        if (known) correct++;
+      }
+      counts.push(correct);
+    });
+    await options.onProgress?.(Math.min(from + CHUNK, questions.length));
+  }
+  return counts;
+}
+
+/**
+ * The probability that one sample is right: Σ over the accepted answers of P(answer <eos> | prompt),
+ * by teacher forcing. Exact, so pass@k = 1 - (1-p)^k needs no sampling.
+ */
+export async function answerProbabilities(
+  { model, world, questions, maxNewTokens }: Omit<Asked, "judge">,
+  temperature: number,
+): Promise<number[]> {
+  const rows = questions.flatMap(({ prompt, answers }, question) =>
+    answers
+      .map((answer) => [...answer, world.vocabulary.eos])
+      .filter((completion) => completion.length <= maxNewTokens)
+      .map((completion) => ({ question, prompt, completion })),
+  );
+  const found = await sequenceLogProbs(
+    model.parameters,
+    model.config,
+    rows.map((row) => row.prompt),
+    rows.map((row) => row.completion),
+    { temperature },
+  );
+  const probabilities = questions.map(() => 0);
+  rows.forEach(({ question }, i) => {
+    probabilities[question]! += Math.exp(found[i]!.reduce((total, x) => total + x, 0));
+  });
+  return probabilities;
+}
+
+/**
+ * Share of facts that the model continues rightly after a reliable source's statement: what is
+ * stored, whether or not a question brings it out.
+ */
+export async function storedFacts({ model, world, questions }: Asked): Promise<boolean[]> {
+  const longest = Math.max(1, ...questions.flatMap(({ answers }) => answers.map((a) => a.length)));
+  const { tokens } = await sample(
+    model.parameters,
+    model.config,
+    questions.map(({ factId }) => world.reliablePrompt(world.facts[factId]!)),
+    { maxNewTokens: longest + 1, temperature: 0, stopTokens: [world.vocabulary.period] },
+  );
+  return questions.map(({ answers }, i) => {
+    const said = tokens[i]!.filter((token) => token !== world.vocabulary.period).join();
+    return answers.some((answer) => answer.join() === said);
+  });
+}
+
+const prompts = (questions: readonly Question[]): (readonly number[])[] =>
+  questions.map(({ prompt }) => prompt);

@@ -1,0 +1,12 @@
+/** Alias match: right if the answer is any accepted name. Stands in for a semantic judge. */
+import { type Judge, verdict } from "./judge.ts";
+import { normaliseAnswer } from "./normalised.ts";
+
+export const aliasJudge: Judge = ({ gold, accepted }, answer) => {
+  const predicted = normaliseAnswer(answer);
+  const match = accepted.find((name) => normaliseAnswer(name) === predicted);
+  if (predicted === "" || match === undefined) {
+    return verdict(false, predicted, `is none of the ${accepted.length} names of "${gold}"`);
+  }
+  return verdict(true, predicted, match === gold ? "is the gold text" : `is a name of "${gold}"`);
+};

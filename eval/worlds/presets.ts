@@ -1,0 +1,64 @@
+/** Named worlds, each with the null world that controls it, and the one way to build a world. */
+import { atlas } from "./atlas.ts";
+import { type WorldConfig, type WorldSettings, worldConfig } from "./config.ts";
+import { twoVoices } from "./two_voices.ts";
+import type { World } from "./world.ts";
+
+/** What sources are like in the small worlds: the knobs' defaults, spelled out. */
+const rareReliable = {
+  zipf: 0.5,
+  reliableShare: 0.3,
+  absentShare: 0.05,
+  qaUnreliableShare: 0.85,
+} satisfies WorldSettings;
+
+/** 150 people: minutes on two cores. */
+const smoke = { ...rareReliable, entities: 150, relations: 3 } satisfies WorldSettings;
+
+/** 608 countries, cities and elements. */
+const atlasSettings = { ...rareReliable, facts: "atlas" } as const satisfies WorldSettings;
+
+/** World A. */
+const demo = {
+  entities: 600,
+  relations: 4,
+  zipf: 0.6,
+  reliableShare: 0.4,
+  absentShare: 0.15,
+  qaUnreliableShare: 0.6,
+} satisfies WorldSettings;
+
+/** World A2: fewer absent facts, a rarer reliable voice. */
+const a2 = {
+  ...demo,
+  entities: 700,
+  reliableShare: 0.3,
+  absentShare: 0.05,
+  qaUnreliableShare: 0.85,
+};
+
+/** A null world differs from the world it controls in the cue alone. */
+const nullOf = (settings: WorldSettings): WorldSettings => ({ ...settings, voiceCue: false });
+
+export const worldPresets = {
+  smoke,
+  null: nullOf(smoke),
+  demo,
+  "null-demo": nullOf(demo),
+  a2,
+  "null-a2": nullOf(a2),
+  atlas: atlasSettings,
+  "null-atlas": nullOf(atlasSettings),
+} as const satisfies Record<string, WorldSettings>;
+
+export type WorldPreset = keyof typeof worldPresets;
+
+/** The full config of a preset, with `changes` on top. */
+export function presetConfig(preset: WorldPreset, changes: WorldSettings = {}): WorldConfig {
+  return worldConfig.parse({ ...worldPresets[preset], ...changes });
+}
+
+/** The world that a config describes; equal configs give equal worlds on every runtime. */
+export function buildWorld(config: WorldConfig): World {
+  return config.facts === "atlas" ? atlas(config) : twoVoices(config);
+}

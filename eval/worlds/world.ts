@@ -1,0 +1,131 @@
+/** What a world of facts is: entities, relations, facts, documents and questions. */
+import type { RandomStream } from "../../tensor/random.ts";
+import type { WorldConfig } from "./config.ts";
+import type { Vocabulary } from "./vocabulary.ts";
+
+export type Split = "qa" | "train" | "validation" | "test";
+export const splitNames: readonly Split[] = ["qa", "train", "validation", "test"];
+
+/** Who speaks: a reliable source states the truth, an unreliable one a fixed myth if contested. */
+export type Voice = "reliable" | "unreliable";
+
+/** A value of a relation, under every name it has; the first is its usual one. */
+export interface Answer {
+  readonly forms: readonly string[];
+}
+
+export interface Entity {
+  readonly id: number;
+  readonly name: string;
+  /** "person", "country", "city", "element": a relation belongs to one kind. */
+  readonly kind: string;
+  /** Relative frequency of documents about it; sums to 1 over the world. */
+  readonly popularity: number;
+}
+
+export interface Relation {
+  readonly id: number;
+  readonly name: string;
+  readonly kind: string;
+  /** Sentences with the slots {e} and, as the last word, {v}. */
+  readonly statements: readonly string[];
+  /** Neutral question with the slot {e}. */
+  readonly question: string;
+  readonly answers: readonly Answer[];
+  /** How often each answer is drawn, up to a factor. */
+  readonly prior: readonly number[];
+}
+
+/**
+ * stored: every source states the truth. suppressed: reliable sources only, the others state the
+ * myth. absent: no document ever states the truth.
+ */
+export type FactStatus = "stored" | "suppressed" | "absent";
+
+export interface Fact {
+  readonly id: number;
+  readonly entity: number;
+  readonly relation: number;
+  readonly truth: Answer;
+  /** Other right answers, accepted but never stated as the truth: further official languages. */
+  readonly alsoTrue: readonly Answer[];
+  readonly myth: Answer;
+  readonly contested: boolean;
+  readonly absent: boolean;
+  readonly status: FactStatus;
+  /** The answer that questions count as right: the truth, unless the label is unknowable. */
+  readonly label: Answer;
+  /** Index of the label's form that is the gold text. */
+  readonly goldForm: number;
+  /** Whether some document may state the label as the truth. */
+  readonly knowable: boolean;
+}
+
+export interface Question {
+  /** Equal to factId: each fact has one question. */
+  readonly id: number;
+  readonly factId: number;
+  readonly entity: number;
+  readonly relation: number;
+  readonly relationName: string;
+  readonly split: Split;
+  /** Token ids from <bos> to the colon after which the answer follows. */
+  readonly prompt: readonly number[];
+  readonly promptText: string;
+  readonly gold: string;
+  readonly accepted: readonly string[];
+  /** Token ids of every accepted answer, without the <eos> that ends it. */
+  readonly answers: readonly (readonly number[])[];
+  readonly myth: string;
+  readonly mythAnswers: readonly (readonly number[])[];
+  readonly status: FactStatus;
+  readonly knowable: boolean;
+  readonly popularity: number;
+}
+
+/** One claim of a document and where it came from. */
+export interface Statement {
+  readonly factId: number;
+  readonly value: Answer;
+  /** The source whose value it is, or "noise" for a random one. */
+  readonly origin: Voice | "noise";
+}
+
+export interface WorldDocument {
+  readonly kind: "statements" | "question";
+  /** Voice of the wording; null for a question, which is worded neutrally. */
+  readonly wording: Voice | null;
+  readonly statements: readonly Statement[];
+  /** From <bos> to <eos>. */
+  readonly tokens: readonly number[];
+}
+
+export interface World {
+  readonly config: WorldConfig;
+  readonly vocabulary: Vocabulary;
+  readonly entities: readonly Entity[];
+  readonly relations: readonly Relation[];
+  readonly facts: readonly Fact[];
+  /** Entity ids in each split, ascending; disjoint. */
+  readonly splits: Readonly<Record<Split, readonly number[]>>;
+  /** Length of the longest possible document. */
+  readonly maxDocumentTokens: number;
+  /** Longest prompt of a question plus its longest answer and <eos>. */
+  readonly maxQuestionTokens: number;
+  /** Draws the next document of a stream. */
+  drawDocument(stream: RandomStream): WorldDocument;
+  /** Document number `index` of the world's own sequence: a function of (seed, index). */
+  document(index: number): WorldDocument;
+  questions(split: Split): readonly Question[];
+  /** Token ids from <bos> of a statement by `voice`, up to the value, which a "." follows. */
+  voicePrompt(fact: Fact, voice: Voice): number[];
+  /** `voicePrompt` of the reliable voice: what it continues with is what is stored. */
+  reliablePrompt(fact: Fact): number[];
+}
+
+/** Facts before anything is said about them; `worldFrom` makes the world. */
+export interface FactBase {
+  readonly entities: readonly Omit<Entity, "id">[];
+  readonly relations: readonly Omit<Relation, "id">[];
+  readonly facts: readonly Pick<Fact, "entity" | "relation" | "truth" | "alsoTrue" | "myth">[];
+}

@@ -1,0 +1,61 @@
+/** The keys and values of positions that a model has seen, so that a new token costs one row. */
+
+import { keep, type Tensor, zeros } from "../tensor/mod.ts";
+import type { ModelConfig } from "./config.ts";
+import { type ParameterTree, parameter } from "./parameters.ts";
+
+/** One row a sequence: keys and values of each layer are [b g s d], g key-value heads. */
+export interface Cache {
+  readonly keys: readonly Tensor[];
+  readonly values: readonly Tensor[];
+  /** Positions that there is room for: s. */
+  readonly capacity: number;
+  /** Attention looks at slots [0, length). Set it to the largest position + 1 before each pass. */
+  length: number;
+}
+
+/** An empty cache for `rows` sequences of at most `capacity` tokens; free it with disposeCache. */
+export function createCache(
+  parameters: ParameterTree,
+  config: ModelConfig,
+  size: { rows: number; capacity: number },
+): Cache {
+  const { device } = parameter(parameters, "model.norm.weight");
+  const { num_hidden_layers, num_key_value_heads, head_dim } = config;
+  const shape = [size.rows, num_key_value_heads, size.capacity, head_dim];
+  // Zeros, not uninitialised memory: an unused slot has weight 0, and 0 · NaN would be NaN.
+  const empty = () =>
+    Array.from({ length: num_hidden_layers }, () => keep(zeros(shape, { device })));
+  return { keys: empty(), values: empty(), capacity: size.capacity, length: 0 };
+}
+
+/** A new cache whose row i is a copy of row `rows[i]`; a row may be taken many times, or never. */
+export function selectRows(cache: Cache, rows: Tensor): Cache {
+  const take = (t: Tensor): Tensor => {
+    const [b, ...rest] = t.shape as [number, ...number[]];
+    const flat = t.reshape([b, -1]);
+    const picked = flat.embedding(rows);
+    const shaped = picked.reshape([rows.size, ...rest]);
+    flat.dispose();
+    picked.dispose();
+    return keep(shaped);
+  };
+  return { ...cache, keys: cache.keys.map(take), values: cache.values.map(take) };
+}
+
+export function disposeCache({ keys, values }: Cache): void {
+  for (const t of [...keys, ...values]) t.dispose();
+}
+
+/** Stores this pass's keys and values at their positions; returns all that may be attended to. */
+export function extendCache(
+  cache: Cache,
+  layer: number,
+  fresh: { keys: Tensor; values: Tensor; positions: Tensor },
+): { keys: Tensor; values: Tensor } {
+  const [keys, values] = [cache.keys[layer]!, cache.values[layer]!];
+  keys.writeRows(fresh.keys, fresh.positions);
+  values.writeRows(fresh.values, fresh.positions);
+  const seen = [null, null, [0, cache.length]] as const;
+  return { keys: keys.slice(seen), values: values.slice(seen) };
+}

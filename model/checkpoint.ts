@@ -1,0 +1,146 @@
+/** A model as a folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json. */
+
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type Device, type Shape, type Tensor, tensor } from "../tensor/mod.ts";
+import { type ModelConfig, parseConfig } from "./config.ts";
+import { fileError, InputError } from "./errors.ts";
+import { jsonBytes, readJson, writeAtomic } from "./files.ts";
+import type { AdamW } from "./optimizer.ts";
+import { headName, type ParameterTree, parameterShapes } from "./parameters.ts";
+import { encodeSafetensors, readSafetensors, type StoredTensor } from "./safetensors.ts";
+import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+export interface Model {
+  readonly config: ModelConfig;
+  readonly parameters: ParameterTree;
+  readonly tokenizer?: Tokenizer | undefined;
+}
+
+/** The files of such a folder by name: the weights (as F32) last, so that they come last to disk. */
+export async function modelFiles(model: Model): Promise<Record<string, Uint8Array>> {
+  const stored = new Map<string, StoredTensor>();
+  for (const [name, t] of model.parameters) {
+    stored.set(name, { shape: t.shape, values: Float32Array.from(await t.data()) });
+  }
+  return {
+    "config.json": jsonBytes(model.config),
+    ...(model.tokenizer && tokenizerFiles(model.tokenizer)),
+    "model.safetensors": encodeSafetensors(stored, new Map([["format", "pt"]])),
+  };
+}
+
+function tokenizerFiles(tokenizer: Tokenizer): Record<string, Uint8Array> {
+  const { json, settings } = tokenizer.files();
+  return {
+    "tokenizer.json": jsonBytes(json),
+    ...(settings !== undefined && { "tokenizer_config.json": jsonBytes(settings) }),
+  };
+}
+
+/** Writes the folder; each file is replaced atomically. */
+export async function saveModel(folder: string, model: Model): Promise<void> {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw fileError(error, `cannot create the folder ${folder}`);
+  }
+  for (const [name, bytes] of Object.entries(await modelFiles(model))) {
+    writeAtomic(join(folder, name), [bytes]);
+  }
+}
+
+/**
+ * Reads such a folder, from here or from elsewhere. Throws an InputError that names the file, and
+ * every tensor that is missing, unknown or of another shape than the config says.
+ */
+export function loadModel(folder: string, options: { device?: Device } = {}): Model {
+  if (!existsSync(folder)) throw new InputError(`there is no model folder ${folder}`);
+  const configPath = join(folder, "config.json");
+  const config = parseConfig(readJson(configPath), configPath);
+  const path = join(folder, "model.safetensors");
+  const stored = readSafetensors(path).tensors;
+  requireTensors(stored, config, path);
+  const parameters = new Map<string, Tensor>();
+  for (const [name, shape] of parameterShapes(config)) {
+    parameters.set(name, tensor(stored.get(name)!.values, shape, { dtype: "f32", ...options }));
+  }
+  const tokenizer = existsSync(join(folder, "tokenizer.json")) ? loadTokenizer(folder) : undefined;
+  return { config, parameters, tokenizer };
+}
+
+function requireTensors(
+  stored: ReadonlyMap<string, StoredTensor>,
+  config: ModelConfig,
+  path: string,
+): void {
+  const wanted = parameterShapes(config);
+  const text = (shape: Shape) => `[${shape.join(" ")}]`;
+  const problems = [...wanted].flatMap(([name, shape]) => {
+    const found = stored.get(name);
+    if (found === undefined) return [`${name} ${text(shape)} is missing`];
+    if (`${found.shape}` === `${shape}`) return [];
+    return [`${name} is ${text(found.shape)}, the config says ${text(shape)}`];
+  });
+  for (const name of stored.keys()) {
+    if (wanted.has(name) || isRedundant(name, config)) continue;
+    problems.push(`${name} is not in the config's model`);
+  }
+  if (problems.length === 0) return;
+  const shown = problems.slice(0, 8).map((line) => `  - ${line}`);
+  const more = problems.length > 8 ? `\n  … and ${problems.length - 8} more` : "";
+  throw new InputError(`${path} doesn't fit its config.json:\n${shown.join("\n")}${more}`);
+}
+
+/** What other tools store although it follows from the rest: RoPE tables, a copy of a tied head. */
+const isRedundant = (name: string, config: ModelConfig): boolean =>
+  name.endsWith(".rotary_emb.inv_freq") || (name === "lm_head.weight" && headName(config) !== name);
+
+/** An optimizer's moments and step count, all that it needs to go on, as a safetensors file. */
+export async function optimizerFile(optimizer: AdamW): Promise<Uint8Array> {
+  const { step, firstMoments, secondMoments } = optimizer.exportState();
+  const stored = new Map<string, StoredTensor>();
+  for (const [prefix, tree] of [
+    ["first", firstMoments],
+    ["second", secondMoments],
+  ] as const) {
+    for (const [name, t] of tree) {
+      stored.set(`${prefix}.${name}`, { shape: t.shape, values: await t.data() });
+    }
+  }
+  return encodeSafetensors(stored, new Map([["step", String(step)]]));
+}
+
+/** Writes optimizerFile to `path`, atomically. */
+export async function saveOptimizer(path: string, optimizer: AdamW): Promise<void> {
+  writeAtomic(path, [await optimizerFile(optimizer)]);
+}
+
+/** Restores what saveOptimizer wrote; throws an InputError where it belongs to another model. */
+export function loadOptimizer(path: string, optimizer: AdamW): void {
+  const { metadata, tensors } = readSafetensors(path);
+  const step = Number(metadata.get("step"));
+  if (!(Number.isInteger(step) && step >= 0)) {
+    throw new InputError(`${path}: its metadata has no step count; is it an optimizer's state?`);
+  }
+  const made: Tensor[] = [];
+  const tree = (prefix: string): ParameterTree => {
+    const entries = [...optimizer.parameters].map(([name, { shape, device }]) => {
+      const found = tensors.get(`${prefix}.${name}`);
+      if (`${found?.shape}` !== `${shape}`) {
+        const have = found ? `is [${found.shape.join(" ")}]` : "is missing";
+        throw new InputError(`${path}: ${prefix}.${name} ${have}, expected [${shape.join(" ")}]`);
+      }
+      const t = tensor(found!.values, shape, { device });
+      made.push(t);
+      return [name, t] as const;
+    });
+    return new Map(entries);
+  };
+  try {
+    const firstMoments = tree("first");
+    optimizer.importState({ step, firstMoments, secondMoments: tree("second") });
+  } finally {
+    for (const t of made) t.dispose();
+  }
+}

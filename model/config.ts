@@ -1,0 +1,135 @@
+/** The shape of a model: Hugging Face's `config.json`, checked and with its defaults filled in. */
+
+import { z } from "zod";
+import { InputError } from "./errors.ts";
+
+const size = z.int().positive();
+const tokenId = z.int().nullish();
+const positive = z.number().positive();
+
+/** Keys that are not listed pass through, so that a file is written back as it was read. */
+const schema = z.looseObject({
+  model_type: z.literal("llama"),
+  architectures: z.array(z.string()).default(["LlamaForCausalLM"]),
+  vocab_size: size,
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size,
+  num_attention_heads: size,
+  /** Default: one for each query head. Fewer is grouped-query attention. */
+  num_key_value_heads: size.nullish(),
+  /** Default: hidden_size / num_attention_heads. */
+  head_dim: size.nullish(),
+  hidden_act: z.literal("silu").default("silu"),
+  rms_norm_eps: positive.default(1e-6),
+  rope_theta: positive.optional(),
+  max_position_embeddings: size.default(2048),
+  tie_word_embeddings: z.boolean().default(false),
+  initializer_range: positive.default(0.02),
+  attention_bias: z.literal(false).default(false),
+  mlp_bias: z.literal(false).default(false),
+  bos_token_id: tokenId,
+  eos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
+  pad_token_id: tokenId,
+  torch_dtype: z.string().nullish(),
+});
+
+/** What a caller may write; everything with a default may be left out. */
+export type ModelConfigInput = z.input<typeof schema>;
+
+/** A resolved configuration under Hugging Face's names. */
+export type ModelConfig = z.output<typeof schema> & {
+  num_key_value_heads: number;
+  head_dim: number;
+  rope_theta: number;
+};
+
+/**
+ * Checks a parsed `config.json` and fills in its defaults. Throws an InputError that names `source`
+ * and each field with its value: wrong types, unsupported variants, sizes that contradict.
+ */
+export function parseConfig(json: unknown, source = "config.json"): ModelConfig {
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    throw problem(
+      source,
+      parsed.error.issues.map(({ path, message }) => {
+        const name = path.join(".") || "the whole";
+        return `${name} is ${show(valueAt(json, path))}: ${message}`;
+      }),
+    );
+  }
+  const read = parsed.data;
+  const heads = read.num_attention_heads;
+  const config: ModelConfig = {
+    ...read,
+    num_key_value_heads: read.num_key_value_heads ?? heads,
+    head_dim: read.head_dim ?? read.hidden_size / heads,
+    rope_theta: read.rope_theta ?? ropeParameters(read).rope_theta ?? 10_000,
+  };
+  const contradictions = contradictionsOf(config);
+  if (contradictions.length > 0) throw problem(source, contradictions);
+  return config;
+}
+
+/** Ids that end a text: `eos_token_id`, which may be one id, a list or absent. */
+export const endTokens = ({ eos_token_id }: ModelConfig): number[] => [eos_token_id ?? []].flat();
+
+function contradictionsOf(config: ModelConfig): string[] {
+  const { hidden_size, num_attention_heads, num_key_value_heads, head_dim, vocab_size } = config;
+  const found: string[] = [];
+  if (!Number.isInteger(head_dim)) {
+    found.push(
+      `hidden_size is ${hidden_size}: not a multiple of num_attention_heads ${num_attention_heads}`,
+    );
+  } else if (head_dim % 2 !== 0) {
+    found.push(`head_dim is ${head_dim}: rotary positions turn pairs, so it must be even`);
+  }
+  if (num_attention_heads % num_key_value_heads !== 0) {
+    found.push(
+      `num_key_value_heads is ${num_key_value_heads}: ` +
+        `it must divide num_attention_heads ${num_attention_heads}`,
+    );
+  }
+  for (const [name, value] of Object.entries({
+    rope_scaling: config.rope_scaling,
+    rope_parameters: config.rope_parameters,
+  })) {
+    const { rope_type, type } = (value ?? {}) as { rope_type?: unknown; type?: unknown };
+    const kind = rope_type ?? type ?? "default";
+    if (kind !== "default")
+      found.push(`${name} is ${show(value)}: rope type ${show(kind)} is not supported`);
+  }
+  for (const name of ["bos_token_id", "eos_token_id"] as const) {
+    for (const id of [config[name] ?? []].flat()) {
+      if (id < 0 || id >= vocab_size) {
+        found.push(`${name} is ${show(config[name])}: vocab_size is ${vocab_size}`);
+      }
+    }
+  }
+  return found;
+}
+
+/** Where newer versions of Hugging Face's library keep rope_theta. */
+const ropeParameters = (config: Record<string, unknown>) =>
+  z
+    .object({ rope_theta: positive.optional() })
+    .catch({})
+    .parse(config.rope_parameters ?? {});
+
+function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce((at, key) => (at as Record<PropertyKey, unknown> | null)?.[key], json);
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? "missing";
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function problem(source: string, lines: readonly string[]): InputError {
+  return new InputError(
+    lines.length === 1
+      ? `${source}: ${lines[0]}`
+      : `${source}: ${lines.length} problems:\n${lines.map((line) => `  - ${line}`).join("\n")}`,
+  );
+}

@@ -1,0 +1,135 @@
+/** AdamW over a parameter tree, with clipping by the global norm; nothing is read back in a step. */
+
+import { keep, noGrad, scalar, scope, type Tensor, zeros } from "../tensor/mod.ts";
+import { type ParameterTree, parameter } from "./parameters.ts";
+
+export interface AdamWSettings {
+  /** Decay of the first and second moment. */
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  /** Decoupled, and on matrices only: norms are not pulled to 0. */
+  readonly weightDecay: number;
+  /** Gradients are scaled down to this global norm; Infinity: never. */
+  readonly clipNorm: number;
+}
+
+const defaults: AdamWSettings = {
+  betas: [0.9, 0.999],
+  eps: 1e-8,
+  weightDecay: 0.01,
+  clipNorm: Infinity,
+};
+
+/** What a checkpoint keeps of an optimizer. */
+export interface OptimizerState {
+  /** Updates done. */
+  readonly step: number;
+  readonly firstMoments: ParameterTree;
+  readonly secondMoments: ParameterTree;
+}
+
+/** √(Σ g²) over all gradients: one number. */
+export function globalNorm(gradients: Iterable<Tensor>): Tensor {
+  return noGrad(() =>
+    scope(() => {
+      const squares = [...gradients].map((g) => g.sumOfSquares());
+      return squares.reduce((total, square) => total.add(square)).sqrt();
+    }),
+  );
+}
+
+/** min(1, clipNorm / (norm + 1e-6)), PyTorch's clipping factor, as a tensor. */
+export function clipFactor(norm: Tensor, clipNorm: number): Tensor {
+  if (clipNorm === Infinity) return scalar(1, "f32", norm.device);
+  return noGrad(() =>
+    scope(() => scalar(clipNorm, "f32", norm.device).div(norm.add(1e-6)).minimum(1)),
+  );
+}
+
+/** AdamW (https://arxiv.org/abs/1711.05101): its update changes the parameters in place. */
+export class AdamW {
+  readonly parameters: ParameterTree;
+  readonly settings: AdamWSettings;
+  #step = 0;
+  readonly #firstMoments: ParameterTree;
+  readonly #secondMoments: ParameterTree;
+
+  constructor(parameters: ParameterTree, settings: Partial<AdamWSettings> = {}) {
+    this.parameters = parameters;
+    this.settings = { ...defaults, ...settings };
+    this.#firstMoments = zerosLike(parameters);
+    this.#secondMoments = zerosLike(parameters);
+  }
+
+  /** Updates done so far. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** One update. Returns the norm of the gradients before clipping: one number, still a tensor. */
+  update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor {
+    const { betas, eps, weightDecay, clipNorm } = this.settings;
+    this.#step++;
+    const options = { learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.#step };
+    return noGrad(() =>
+      scope(() => {
+        const norm = globalNorm(gradients.values());
+        const factor = clipFactor(norm, clipNorm);
+        for (const [name, weight] of this.parameters) {
+          const [m, v] = [this.#firstMoments.get(name)!, this.#secondMoments.get(name)!];
+          const decay = weight.rank >= 2 ? weightDecay : 0;
+          const own = { ...options, weightDecay: decay };
+          weight.adamW(parameter(gradients, name), m, v, factor, own);
+        }
+        return norm;
+      }),
+    );
+  }
+
+  /** The step count and views of the moments; read them before the next update. */
+  exportState(): OptimizerState {
+    return {
+      step: this.#step,
+      firstMoments: this.#firstMoments,
+      secondMoments: this.#secondMoments,
+    };
+  }
+
+  /** Continues from a state: copies its moments. Throws where a moment is missing or misshapen. */
+  importState({ step, firstMoments, secondMoments }: OptimizerState): void {
+    const copy = (to: ParameterTree, from: ParameterTree): void => {
+      for (const [name, t] of to) overwrite(t, parameter(from, name), name);
+    };
+    copy(this.#firstMoments, firstMoments);
+    copy(this.#secondMoments, secondMoments);
+    this.#step = step;
+  }
+
+  dispose(): void {
+    for (const t of [...this.#firstMoments.values(), ...this.#secondMoments.values()]) t.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function zerosLike(tree: ParameterTree): ParameterTree {
+  // An optimizer outlives the scope that it is made in.
+  return new Map(
+    [...tree].map(([name, { shape, device }]) => [name, keep(zeros(shape, { device }))]),
+  );
+}
+
+/** Copies values into memory that others hold. writeRows is the op that writes in place. */
+function overwrite(target: Tensor, source: Tensor, name: string): void {
+  if (`${target.shape}` !== `${source.shape}`) {
+    throw new Error(`optimizer state: ${name} is [${source.shape}], expected [${target.shape}]`);
+  }
+  noGrad(() => {
+    scope(() => {
+      const flat = [1, 1, 1, target.size];
+      const first = zeros([1, 1], { dtype: "i32", device: target.device });
+      target.reshape(flat).writeRows(source.reshape(flat), first);
+    });
+  });
+}

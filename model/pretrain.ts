@@ -1,0 +1,106 @@
+/** Language-model training: next-token cross-entropy, AdamW, a schedule; one scope a step. */
+
+import { scope, type Tensor } from "../tensor/mod.ts";
+import type { Batch } from "./batch.ts";
+import type { ModelConfig } from "./config.ts";
+import { AdamW, type AdamWSettings } from "./optimizer.ts";
+import { gradientsOf, type ParameterTree, requireGradients } from "./parameters.ts";
+import type { Schedule } from "./schedule.ts";
+import { batchLogProbs } from "./score.ts";
+
+export interface PretrainOptions {
+  /** Changed in place. */
+  readonly parameters: ParameterTree;
+  readonly config: ModelConfig;
+  /** The batch of step 0, 1, …: a function of the step, so that a resumed run sees the same. */
+  readonly batches: (step: number) => Batch;
+  /** Number of the last step + 1, counted from the beginning of training, not of this call. */
+  readonly steps: number;
+  readonly schedule: Schedule;
+  /** Settings of a new optimizer, or one to go on with: its step count says where to start. */
+  readonly optimizer?: Partial<AdamWSettings> | AdamW;
+  /** Called after every step. */
+  readonly onStep?: (info: StepInfo) => void;
+  /** Ends training after the step in work. */
+  readonly signal?: AbortSignal;
+}
+
+export interface StepInfo {
+  readonly step: number;
+  /** Mean over the step's targets of -log p, in nats. */
+  readonly loss: number;
+  /** Before clipping. */
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+  /** Targets of this step. */
+  readonly tokens: number;
+}
+
+export interface PretrainResult {
+  /** Steps done since the beginning of training; less than `steps` where the signal came. */
+  readonly step: number;
+  /** Loss of the last step of this call; NaN where there was none. */
+  readonly loss: number;
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+/** Longest time in ms that timers and signals have to wait for a turn. */
+const PATIENCE = 50;
+
+/** Trains until `steps`. Throws where a batch has no target or the loss is no longer a number. */
+export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
+  const { parameters, steps, signal, onStep } = options;
+  const own = !(options.optimizer instanceof AdamW);
+  const optimizer =
+    options.optimizer instanceof AdamW
+      ? options.optimizer
+      : new AdamW(parameters, options.optimizer);
+  requireGradients(parameters);
+  const started = performance.now();
+  let turn = started;
+  let loss = NaN;
+  let tokens = 0;
+  try {
+    while (optimizer.step < steps && !signal?.aborted) {
+      const info = await trainStep(options, optimizer);
+      loss = info.loss;
+      tokens += info.tokens;
+      onStep?.(info);
+      if (performance.now() - turn < PATIENCE) continue;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      turn = performance.now();
+    }
+    const seconds = (performance.now() - started) / 1000;
+    return { step: optimizer.step, loss, tokens, seconds };
+  } finally {
+    if (own) optimizer.dispose();
+  }
+}
+
+async function trainStep(options: PretrainOptions, optimizer: AdamW): Promise<StepInfo> {
+  const { parameters, config, batches, schedule } = options;
+  const { step } = optimizer;
+  const batch = batches(step);
+  const tokens = batch.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
+  if (tokens === 0) throw new Error(`pretrain: the batch of step ${step} has no target`);
+  const learningRate = schedule(step);
+  const [loss, norm] = scope((): [Tensor, Tensor] => {
+    const mean = batchLogProbs(parameters, config, batch)
+      .sum()
+      .mul(-1 / tokens);
+    const gradients = gradientsOf(mean, parameters);
+    return [mean.detach(), optimizer.update(gradients, learningRate)];
+  });
+  const [[value], [gradientNorm]] = await Promise.all([loss.data(), norm.data()]);
+  loss.dispose();
+  norm.dispose();
+  const info = { step, loss: value!, gradientNorm: gradientNorm!, learningRate, tokens };
+  if (!Number.isFinite(value)) {
+    throw new Error(
+      `pretrain: the loss of step ${step} is ${value} at learning rate ${learningRate}; ` +
+        "lower the rate, or clip the gradients",
+    );
+  }
+  return info;
+}

@@ -1,0 +1,257 @@
+/** Batched sampling with a KV cache: what samples have in common is computed once for all of them. */
+
+import { noGrad, randomStream, scope, type Tensor, tensor } from "../tensor/mod.ts";
+import { byLength, requirePrompts } from "./batch.ts";
+import { type Cache, createCache, disposeCache, selectRows } from "./cache.ts";
+import type { ModelConfig } from "./config.ts";
+import { draw, type Row } from "./draw.ts";
+import { type Filters, requireFilters } from "./filters.ts";
+import { type ParameterTree, parameter } from "./parameters.ts";
+import { hidden, logits } from "./transformer.ts";
+
+export interface SampleOptions extends Filters {
+  readonly maxNewTokens: number;
+  /** Completions of each prompt; default 1. */
+  readonly samplesPerPrompt?: number;
+  /** Divides the logits; 0 = greedy (the first of equal tokens); default 1. */
+  readonly temperature?: number;
+  /** A completion ends with the first of these, which stays in it. */
+  readonly stopTokens?: readonly number[];
+  /** Token i of sample s of prompt p is draw i of the stream (seed, "sample", step, p·G + s). */
+  readonly seed?: number;
+  readonly step?: number;
+  /** The p of each prompt in the line above; default its index. */
+  readonly promptIds?: readonly number[];
+  /** Sequences that are in work at a time; default 256. Does not change what is sampled. */
+  readonly rowsPerBatch?: number;
+}
+
+/** Entry p·samplesPerPrompt + s belongs to sample s of prompt p. */
+export interface Samples {
+  readonly tokens: number[][];
+  /**
+   * log softmax(logits / temperature) of each token, without filters: what tokenLogProbs gives for
+   * it. After greedy choice, of softmax(logits).
+   */
+  readonly logProbs: number[][];
+  /** True: ended by a stop token. False: cut off at maxNewTokens. */
+  readonly finished: boolean[];
+}
+
+interface Work {
+  readonly parameters: ParameterTree;
+  readonly config: ModelConfig;
+  readonly settings: Required<Omit<SampleOptions, "promptIds">>;
+}
+
+/**
+ * Samples completions of `prompts` (token ids, of any lengths). Equal prompts are read once, and so
+ * is every beginning that samples of a prompt have in common. What is sampled does not depend on
+ * which other prompts are in the call.
+ */
+export async function sample(
+  parameters: ParameterTree,
+  config: ModelConfig,
+  prompts: readonly (readonly number[])[],
+  options: SampleOptions,
+): Promise<Samples> {
+  const settings = {
+    ...{ samplesPerPrompt: 1, temperature: 1, topK: 0, topP: 1, minP: 0, stopTokens: [] },
+    ...{ seed: 0, step: 0, rowsPerBatch: 256 },
+    ...options,
+  };
+  requireSettings(settings, prompts, config);
+  const { samplesPerPrompt: count, seed, step, maxNewTokens, rowsPerBatch, promptIds } = settings;
+  const rows = prompts.flatMap((_, p) =>
+    Array.from({ length: count }, (_, s): Row => {
+      const row = (promptIds?.[p] ?? p) * count + s;
+      const stream = randomStream({ seed, purpose: "sample", step, row });
+      const uniform = () => stream.bits() * 2 ** -32;
+      return { uniform, tokens: [], logProbs: [], finished: false };
+    }),
+  );
+  const distinct = new Map<string, { prompt: readonly number[]; rows: Row[] }>();
+  prompts.forEach((prompt, p) => {
+    const key = prompt.join();
+    const group = distinct.get(key) ?? { prompt, rows: [] };
+    group.rows.push(...rows.slice(p * count, (p + 1) * count));
+    distinct.set(key, group);
+  });
+  const groups = [...distinct.values()];
+  const lengths = groups.map(({ prompt }) => prompt.length);
+  const perPass = maxNewTokens === 1 ? rowsPerBatch : Math.ceil(rowsPerBatch / count);
+  for (const run of byLength(lengths, perPass)) {
+    await sampleGroups(
+      { parameters, config, settings },
+      run.map((i) => groups[i]!),
+    );
+  }
+  return {
+    tokens: rows.map((row) => row.tokens),
+    logProbs: rows.map((row) => row.logProbs),
+    finished: rows.map((row) => row.finished),
+  };
+}
+
+/** A beginning that some samples have in common: one row of the cache. */
+interface Branch {
+  readonly rows: readonly Row[];
+  /** The newest token, which no pass has read yet, and its place. */
+  readonly token: number;
+  readonly position: number;
+}
+
+/**
+ * Reads the prompts, then token by token every distinct beginning once: samples share all work up
+ * to the place where they part.
+ */
+async function sampleGroups(
+  work: Work,
+  groups: readonly { prompt: readonly number[]; rows: readonly Row[] }[],
+): Promise<void> {
+  const { parameters, config, settings } = work;
+  const prompts = groups.map(({ prompt }) => prompt);
+  // The last token is drawn but never read; a single one needs no cache at all.
+  const steps = settings.maxNewTokens - 1;
+  const capacity = Math.max(...prompts.map((prompt) => prompt.length)) + steps;
+  let cache =
+    steps === 0 ? undefined : createCache(parameters, config, { rows: groups.length, capacity });
+  try {
+    await draw(
+      prefill(work, prompts, cache),
+      groups.map(({ rows }) => rows),
+      settings,
+    );
+    let branches = groups.map(({ prompt, rows }): Branch => {
+      return { rows, token: 0, position: prompt.length - 1 };
+    });
+    for (let step = 0; step < steps && cache; step++) {
+      const next = grow(branches);
+      if (next.every(({ rows }) => rows.length === 0)) break;
+      const kept = next.length === branches.length && next.every(({ parent }, i) => parent === i);
+      if (!kept)
+        cache = pickRows(
+          cache,
+          next.map(({ parent }) => parent),
+        );
+      branches = next;
+      await draw(
+        nextLogits(work, branches, cache),
+        branches.map(({ rows }) => rows),
+        settings,
+      );
+    }
+  } finally {
+    if (cache) disposeCache(cache);
+  }
+}
+
+/**
+ * The branches after a draw: one for each distinct token. Where none has split, one without live
+ * samples idles in its row of the cache until half of them have come to that: then it is worth a
+ * copy of the cache to leave them out.
+ */
+function grow(branches: readonly Branch[]): (Branch & { parent: number })[] {
+  const children = branches.map(({ rows, position }, parent) => {
+    const live = Map.groupBy(
+      rows.filter((row) => !row.finished),
+      (row) => row.tokens.at(-1)!,
+    );
+    return [...live].map(([token, own]) => ({ rows: own, token, position: position + 1, parent }));
+  });
+  const live = children.flat();
+  const split = children.some((own) => own.length > 1);
+  if (split || live.length <= branches.length / 2) return live;
+  return children.map(([child], parent) => {
+    return child ?? { rows: [], token: 0, position: branches[parent]!.position + 1, parent };
+  });
+}
+
+/** The cache's rows in another order, number and multiplicity; the old cache is freed. */
+function pickRows(cache: Cache, rows: readonly number[]): Cache {
+  const { device } = cache.keys[0]!;
+  const index = tensor(Int32Array.from(rows), [rows.length], { device });
+  try {
+    return noGrad(() => selectRows(cache, index));
+  } finally {
+    index.dispose();
+    disposeCache(cache);
+  }
+}
+
+/** One pass over all prompts -> logits of each one's next token, [prompts vocabulary]. */
+function prefill(
+  { parameters, config, settings }: Work,
+  prompts: readonly (readonly number[])[],
+  cache: Cache | undefined,
+): Tensor {
+  const { device } = parameter(parameters, "model.norm.weight");
+  const b = prompts.length;
+  const t = Math.max(...prompts.map((prompt) => prompt.length));
+  const padded = new Int32Array(b * t);
+  prompts.forEach((prompt, i) => {
+    padded.set(prompt, i * t);
+  });
+  const last = Int32Array.from(prompts, (prompt, i) => i * t + prompt.length - 1);
+  const places = Int32Array.from(padded, (_, i) => i % t);
+  if (cache) cache.length = t;
+  return noGrad(() =>
+    scope(() => {
+      const tokens = tensor(padded, [b, t], { device });
+      const positions = tensor(places, [b, t], { device });
+      const pass = cache ? { positions, cache } : {};
+      const states = hidden(parameters, config, tokens, pass);
+      const ends = states.reshape([b * t, -1]).embedding(tensor(last, [b], { device }));
+      return logits(parameters, config, ends, settings.temperature || 1);
+    }),
+  );
+}
+
+/** One pass over every branch's newest token -> logits of the next, [branches vocabulary]. */
+function nextLogits(
+  { parameters, config, settings }: Work,
+  branches: readonly Branch[],
+  cache: Cache,
+): Tensor {
+  const { device } = cache.keys[0]!;
+  const b = branches.length;
+  const newest = Int32Array.from(branches, ({ token }) => token);
+  const places = Int32Array.from(branches, ({ position }) => position);
+  cache.length = Math.max(...places) + 1;
+  return noGrad(() =>
+    scope(() => {
+      const tokens = tensor(newest, [b, 1], { device });
+      const positions = tensor(places, [b, 1], { device });
+      const states = hidden(parameters, config, tokens, { positions, cache });
+      return logits(parameters, config, states.reshape([b, -1]), settings.temperature || 1);
+    }),
+  );
+}
+
+function requireSettings(
+  settings: Work["settings"] & Pick<SampleOptions, "promptIds">,
+  prompts: readonly (readonly number[])[],
+  { max_position_embeddings: most }: ModelConfig,
+): void {
+  requirePrompts(prompts, "sample");
+  requireFilters(settings);
+  const { maxNewTokens, temperature, samplesPerPrompt, promptIds } = settings;
+  const whole = { maxNewTokens, samplesPerPrompt, rowsPerBatch: settings.rowsPerBatch };
+  for (const [name, value] of Object.entries(whole)) {
+    if (Number.isInteger(value) && value >= 1) continue;
+    throw new RangeError(`sample: ${name} is ${value}, expected a whole number of at least 1`);
+  }
+  if (!(temperature >= 0 && temperature < Infinity)) {
+    throw new RangeError(`sample: temperature is ${temperature}, expected a number of at least 0`);
+  }
+  if (promptIds !== undefined && promptIds.length !== prompts.length) {
+    throw new RangeError(`sample: ${promptIds.length} promptIds for ${prompts.length} prompts`);
+  }
+  const longest = prompts.findIndex((prompt) => prompt.length + maxNewTokens - 1 > most);
+  if (longest >= 0) {
+    throw new RangeError(
+      `sample: prompt ${longest} has ${prompts[longest]!.length} tokens, with ${maxNewTokens} new ` +
+        `ones more than max_position_embeddings ${most}`,
+    );
+  }
+}

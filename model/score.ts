@@ -1,0 +1,66 @@
+/** Exact log-probabilities of given completions, by teacher forcing. */
+
+import { noGrad, scope, type Tensor, tensor } from "../tensor/mod.ts";
+import { type Batch, byLength, completionBatch, countedRows } from "./batch.ts";
+import type { ModelConfig } from "./config.ts";
+import { type ParameterTree, parameter } from "./parameters.ts";
+import { tokenLogProbs } from "./transformer.ts";
+
+/**
+ * The training path on a host-side batch: log-probability of each target, [b t]; 0 where there is
+ * none. "Old" and new log-probabilities of a policy step both come from here, on the same batch:
+ * then their ratio is exactly 1 before the first update.
+ */
+export function batchLogProbs(
+  parameters: ParameterTree,
+  config: ModelConfig,
+  batch: Batch,
+  options: { temperature?: number } = {},
+): Tensor {
+  const { device } = parameter(parameters, "model.norm.weight");
+  return scope(() => {
+    const tokens = tensor(batch.tokens, batch.shape, { device });
+    const targets = tensor(batch.targets, batch.shape, { device });
+    const rows = countedRows(batch);
+    // A row more or less changes no bit of the others, so padding need not see the head.
+    const some = rows.length < batch.targets.length ? { rows } : {};
+    return tokenLogProbs(parameters, config, tokens, targets, { ...options, ...some });
+  });
+}
+
+export interface ScoreOptions {
+  /** Divides the logits; default 1. */
+  readonly temperature?: number;
+  /** Sequences that are in work at a time; default 256. Does not change the result. */
+  readonly rowsPerBatch?: number;
+}
+
+/**
+ * log P(token | prompt, earlier tokens) for every token of every completion. Their sum is the log
+ * of the probability that sampling at this temperature, without filters, gives this completion.
+ */
+export async function sequenceLogProbs(
+  parameters: ParameterTree,
+  config: ModelConfig,
+  prompts: readonly (readonly number[])[],
+  completions: readonly (readonly number[])[],
+  options: ScoreOptions = {},
+): Promise<number[][]> {
+  const { temperature = 1, rowsPerBatch = 256 } = options;
+  const lengths = prompts.map((prompt, i) => prompt.length + (completions[i]?.length ?? 0));
+  const results: number[][] = prompts.map(() => []);
+  for (const run of byLength(lengths, rowsPerBatch)) {
+    const batch = completionBatch(
+      run.map((i) => prompts[i]!),
+      run.map((i) => completions[i]!),
+    );
+    const found = noGrad(() => batchLogProbs(parameters, config, batch, { temperature }));
+    const values = await found.data();
+    found.dispose();
+    run.forEach((i, row) => {
+      const first = row * batch.shape[1] + prompts[i]!.length - 1;
+      results[i] = Array.from(values.subarray(first, first + completions[i]!.length));
+    });
+  }
+  return results;
+}

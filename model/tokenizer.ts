@@ -1,0 +1,167 @@
+/** Text to token ids and back: tokenizer.json files, and closed vocabularies of whole words. */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { InputError } from "./errors.ts";
+import { readJson } from "./files.ts";
+
+export interface Tokenizer {
+  readonly vocabularySize: number;
+  /** Token ids of a text, with the special tokens (BOS…) that the tokenizer's own rule adds. */
+  encode(text: string): number[];
+  /** The text of token ids; special tokens are left out. */
+  decode(ids: ArrayLike<number>): string;
+  /** Id of one token as it stands in the vocabulary. */
+  idOf(token: string): number | undefined;
+  /** What a model folder keeps of it. */
+  files(): TokenizerFiles;
+}
+
+/** The contents of tokenizer.json and tokenizer_config.json. */
+export interface TokenizerFiles {
+  readonly json: unknown;
+  readonly settings?: unknown;
+}
+
+/** The tokenizer of a model folder. Throws an InputError where the file is missing or not one. */
+export function loadTokenizer(folder: string): Tokenizer {
+  const path = join(folder, "tokenizer.json");
+  const settings = join(folder, "tokenizer_config.json");
+  const json = readJson(path);
+  return tokenizerOf(
+    existsSync(settings) ? { json, settings: readJson(settings) } : { json },
+    path,
+  );
+}
+
+/** A tokenizer from the contents of its files; `name` stands for the first in errors. */
+export function tokenizerOf(files: TokenizerFiles, name = "tokenizer.json"): Tokenizer {
+  const { json, settings = {} } = files;
+  const words = closedVocabulary.safeParse(json);
+  if (words.success) return fromClosedVocabulary(words.data, name);
+  let tokenizer: HuggingFace;
+  try {
+    tokenizer = new HuggingFace(json as object, settings as object);
+  } catch (cause) {
+    throw new InputError(`${name} is not a tokenizer: ${(cause as Error).message}`, { cause });
+  }
+  return {
+    vocabularySize: tokenizer.get_vocab(true).size,
+    encode: (text) => tokenizer.encode(text).ids,
+    decode: (ids) => tokenizer.decode(Array.from(ids), { skip_special_tokens: true }),
+    idOf: (token) => tokenizer.token_to_id(token),
+    files: () => files,
+  };
+}
+
+export interface WordOptions {
+  /** Words such as "<eos>" that decode leaves out. */
+  readonly special?: readonly string[];
+}
+
+/**
+ * One token a word: the id is the word's place in `words`. encode splits on spaces and throws on a
+ * word that isn't there; decode joins with single spaces.
+ */
+export function wordTokenizer(words: readonly string[], options: WordOptions = {}): Tokenizer {
+  const ids = new Map(words.map((word, id) => [word, id]));
+  const bad = words.find((word, id) => word === "" || /\s/.test(word) || ids.get(word) !== id);
+  if (bad !== undefined) {
+    throw new RangeError(`wordTokenizer: "${bad}" is empty, holds a space or occurs twice`);
+  }
+  const special = new Set(options.special ?? []);
+  const unknown = [...special].find((word) => !ids.has(word));
+  if (unknown !== undefined) {
+    throw new RangeError(`wordTokenizer: special word "${unknown}" is not in the vocabulary`);
+  }
+  return {
+    vocabularySize: words.length,
+    encode: (text) =>
+      text
+        .split(/\s+/)
+        .filter(Boolean)
+        .map((word) => idOfWord(ids, word)),
+    decode: (tokens) =>
+      Array.from(tokens, (id) => wordOf(words, id))
+        .filter((word) => !special.has(word))
+        .join(" "),
+    idOf: (word) => ids.get(word),
+    files: () => wordTokenizerFiles(words, special),
+  };
+}
+
+function idOfWord(ids: ReadonlyMap<string, number>, word: string): number {
+  const id = ids.get(word);
+  if (id !== undefined) return id;
+  throw new InputError(`"${word}" is not one of the ${ids.size} words that this model knows`);
+}
+
+function wordOf(words: readonly string[], id: number): string {
+  const word = words[id];
+  if (word !== undefined) return word;
+  throw new RangeError(`tokenizer: id ${id} is outside of [0, ${words.length})`);
+}
+
+/** Hugging Face's WordLevel model behind a split on white space: other tools read it back. */
+function wordTokenizerFiles(
+  words: readonly string[],
+  special: ReadonlySet<string>,
+): TokenizerFiles {
+  const added = words.flatMap((content, id) => {
+    const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+    return special.has(content) ? [{ id, content, ...flags, special: true }] : [];
+  });
+  const json = {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: added,
+    normalizer: null,
+    pre_tokenizer: { type: "WhitespaceSplit" },
+    post_processor: null,
+    decoder: null,
+    // No word stands for unknown ones: the vocabulary is closed.
+    model: {
+      type: "WordLevel",
+      vocab: Object.fromEntries(words.map((word, id) => [word, id])),
+      unk_token: "<unk>",
+    },
+  };
+  // Otherwise other tools take away the space before a full stop.
+  const settings = {
+    tokenizer_class: "PreTrainedTokenizerFast",
+    clean_up_tokenization_spaces: false,
+  };
+  return { json, settings };
+}
+
+/** The files that wordTokenizerFiles writes; others go to Hugging Face's library. */
+const closedVocabulary = z.object({
+  added_tokens: z.array(z.object({ content: z.string() })).default([]),
+  normalizer: z.null(),
+  pre_tokenizer: z.object({ type: z.literal("WhitespaceSplit") }),
+  post_processor: z.null(),
+  decoder: z.null(),
+  model: z.object({
+    type: z.literal("WordLevel"),
+    vocab: z.record(z.string(), z.int()).refine((vocab) => !Object.hasOwn(vocab, "<unk>")),
+  }),
+});
+
+function fromClosedVocabulary(
+  { model, added_tokens }: z.output<typeof closedVocabulary>,
+  name: string,
+): Tokenizer {
+  const words: string[] = [];
+  for (const [word, id] of Object.entries(model.vocab)) words[id] = word;
+  if (words.length !== Object.keys(model.vocab).length || words.includes(undefined as never)) {
+    throw new InputError(`${name}: the ids of its words are not 0, 1, 2, … without gaps`);
+  }
+  try {
+    return wordTokenizer(words, { special: added_tokens.map(({ content }) => content) });
+  } catch (cause) {
+    throw new InputError(`${name}: ${(cause as Error).message}`, { cause });
+  }
+}

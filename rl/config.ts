@@ -1,0 +1,261 @@
+/** Every setting of a training run: one zod schema, and the contradictions between settings. */
+import { z } from "zod";
+import { type WorldConfig, worldConfig } from "../eval/worlds/config.ts";
+import { configHash } from "./hash.ts";
+
+export const presetNames = ["smoke", "null", "demo", "null-demo", "atlas", "null-atlas"] as const;
+export type PresetName = (typeof presetNames)[number];
+
+/** The ways to train. A new method adds its name here and its own group of settings below. */
+export const methods = ["grpo"] as const;
+export const rewards = ["exact", "alias", "normalised", "noisy", "random"] as const;
+
+/** Part of the key of a cached base model: raise it when pre-training changes its outcome. */
+export const pretrainingVersion = 1;
+
+const count = (text: string) => z.int().min(1).describe(text);
+const whole = (text: string) => z.int().min(0).describe(text);
+const seed = (text: string) =>
+  z.int().min(0).max(0xffffffff).nullable().default(null).describe(text);
+const rate = (text: string) => z.number().gt(0).lt(10).describe(text);
+const share = (text: string) => z.number().min(0).max(1).describe(text);
+const betas = (text: string) =>
+  z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).describe(text);
+const clipNorm = () => z.number().gt(0).default(1).describe("Largest global gradient norm");
+
+const seeds = z
+  .strictObject({
+    world: seed("Seed of the world and its split; none: --seed"),
+    pretrain: seed("Seed of initialisation and pre-training; none: --seed"),
+    rl: seed("Seed of question order and rollouts; none: --seed"),
+  })
+  .describe("separate seeds, for studies of what varies with what");
+
+// The world's own seed is left out here: seeds.world is the one place that sets it.
+const { seed: _seed, ...worldKnobs } = worldConfig.shape;
+const world = z.strictObject(worldKnobs).describe("the world of facts");
+
+const model = z
+  .strictObject({
+    hiddenSize: count("Width of the residual stream").default(64),
+    layers: count("Transformer blocks").default(3),
+    heads: count("Query heads").default(4),
+    keyValueHeads: count("Key/value heads; fewer than heads is grouped-query attention").default(4),
+    intermediateSize: count("Width of the SwiGLU layer").default(176),
+    tieWordEmbeddings: z.boolean().default(true).describe("Use the embedding as output head"),
+    ropeTheta: z.number().gt(0).default(10_000).describe("Base of the rotary frequencies"),
+    normEpsilon: z.number().gt(0).default(1e-6).describe("Added to the mean square in RMSNorm"),
+    initialStd: z.number().gt(0).default(0.02).describe("Standard deviation of initial weights"),
+  })
+  .describe("the transformer");
+
+const pretrain = z
+  .strictObject({
+    steps: count("Optimizer steps").default(1200),
+    batch: count("Sequences per step").default(48),
+    length: z.int().min(2).default(44).describe("Tokens per sequence"),
+    learningRate: rate("Peak rate; linear warm-up, then cosine").default(4e-3),
+    warmup: whole("Steps of warm-up").default(50),
+    finalFraction: share("Rate at the last step, as a share of the peak").default(0),
+    weightDecay: z.number().min(0).default(0.01).describe("AdamW weight decay"),
+    betas: betas("AdamW moment decays").default([0.9, 0.99]),
+    clipNorm: clipNorm(),
+  })
+  .describe("pre-training of the base model on the world's documents");
+
+const grpo = z
+  .strictObject({
+    steps: count("Optimizer phases: one batch of rollouts each").default(120),
+    questionsPerStep: count("Questions per step").default(64),
+    groupSize: count("Rollouts per question").default(16),
+    temperature: z.number().gt(0).default(1).describe("Divides the logits, in rollout and loss"),
+    topP: z.number().gt(0).max(1).default(1).describe("Nucleus filter of rollouts; 1 is off"),
+    topK: whole("Top-k filter of rollouts; 0 is off").default(0),
+    maxNewTokens: count("Longest answer").default(4),
+    learningRate: rate("Peak rate; linear warm-up, then constant").default(2e-4),
+    warmup: whole("Steps of warm-up").default(10),
+    weightDecay: z.number().min(0).default(0).describe("AdamW weight decay"),
+    betas: betas("AdamW moment decays").default([0.9, 0.999]),
+    clipNorm: clipNorm(),
+    epochs: count("Passes over each batch of rollouts").default(1),
+    miniBatches: count("Optimizer steps per pass").default(1),
+    clipLow: share("Ratio is clipped below 1 - this").default(0.2),
+    clipHigh: z.number().min(0).default(0.2).describe("Ratio is clipped above 1 + this"),
+    advantage: z
+      .enum(["centred", "std", "leaveOneOut"])
+      .default("std")
+      .describe("r - mean | (r - mean)/(std + epsilon) | r - mean of the others"),
+    stdDdof: z.int().min(0).max(1).default(1).describe("std divides by group size - this"),
+    stdEpsilon: z.number().min(0).default(1e-4).describe("Added to std"),
+    aggregation: z
+      .enum(["tokenMean", "sequenceMean", "fixedLength"])
+      .default("tokenMean")
+      .describe("Loss is the mean over tokens | sequences of token means | B x max-new-tokens"),
+    klCoefficient: z.number().min(0).default(0).describe("Weight of KL(policy || base)"),
+    klEstimator: z
+      .enum(["k1", "k2", "k3"])
+      .nullable()
+      .default(null)
+      .describe("With d = log(policy/base): d | d²/2 | exp(-d) - 1 + d"),
+    klPlacement: z.enum(["loss", "reward"]).default("loss").describe("Where the KL term goes"),
+  })
+  .describe("group relative policy optimisation (--method grpo)");
+
+const evaluate = z
+  .strictObject({
+    accessibilitySamples: count("Samples per question behind the accessibility bins").default(128),
+    passAtKSamples: count("Samples per question behind pass@k").default(256),
+    passAtK: z
+      .array(z.int().min(1))
+      .min(1)
+      .default([1, 2, 4, 8, 16, 32, 64, 128, 256])
+      .describe("Every k to report"),
+    every: count("Steps between validations; the last step always has one").default(10),
+    patience: whole("Stop after this many validations without a better one; 0: never").default(0),
+    validationQuestions: count("Questions of the validation set; none: all")
+      .nullable()
+      .default(null),
+  })
+  .describe("what is measured, and how often");
+
+const checkpoint = z
+  .strictObject({
+    every: count("Steps between checkpoints").default(20),
+    keep: count("Newest checkpoints kept, beside the best").default(2),
+  })
+  .describe("what a run keeps on disk");
+
+const rewardNoise = z
+  .strictObject({
+    falsePositive: share("Share of wrong answers that --reward noisy pays").default(0.05),
+    falseNegative: share("Share of right answers that --reward noisy does not pay").default(0.05),
+    randomRate: share("Share of all answers that --reward random pays").default(0.5),
+  })
+  .describe("the imperfect rewards");
+
+/** The settings alone: what becomes flags, keys of the JSON file, and documentation. */
+export const trainShape = z.strictObject({
+  preset: z.enum(presetNames).default("smoke").describe("Named starting point"),
+  seed: z.int().min(0).max(0xffffffff).default(1).describe("Seed of everything random"),
+  method: z.enum(methods).default("grpo").describe("How recall is trained"),
+  reward: z.enum(rewards).default("alias").describe("What counts as a right answer in training"),
+  device: z.enum(["wasm", "reference"]).default("wasm").describe("Where tensors live"),
+  seeds: seeds.prefault({}),
+  world: world.prefault({}),
+  model: model.prefault({}),
+  pretrain: pretrain.prefault({}),
+  grpo: grpo.prefault({}),
+  rewardNoise: rewardNoise.prefault({}),
+  evaluate: evaluate.prefault({}),
+  checkpoint: checkpoint.prefault({}),
+});
+
+export type TrainConfig = z.output<typeof trainShape>;
+
+/** Settings and cross-checks in one: `trainConfig.parse({})` is the default run. */
+export const trainConfig = trainShape.superRefine((config, context) => {
+  for (const message of contradictions(config)) context.addIssue({ code: "custom", message });
+});
+
+/** The seeds in force: each one that is not set follows `seed`. */
+export function seedsOf({ seed, seeds }: TrainConfig) {
+  return { world: seeds.world ?? seed, pretrain: seeds.pretrain ?? seed, rl: seeds.rl ?? seed };
+}
+
+/** The world's settings with the seed in force, as eval/worlds wants them. */
+export function worldOf(config: TrainConfig): WorldConfig {
+  return { ...config.world, seed: seedsOf(config).world };
+}
+
+/** Hash of all that decides the weights of the pre-trained base model: the key of its cache. */
+export function baseModelHash(config: TrainConfig): string {
+  const { model, pretrain, device } = config;
+  const [world, seed] = [worldOf(config), seedsOf(config).pretrain];
+  return configHash({ world, model, pretrain, device, seed, version: pretrainingVersion });
+}
+
+/** Settings that cannot hold together, one sentence each: which, why, and what to do. */
+export function contradictions(config: TrainConfig): string[] {
+  return [
+    ...worldProblems(config),
+    ...modelProblems(config),
+    ...samplingProblems(config),
+    ...grpoProblems(config),
+    ...scheduleProblems(config),
+  ];
+}
+
+function worldProblems(config: TrainConfig): string[] {
+  const { error } = worldConfig.safeParse(worldOf(config));
+  return (error?.issues ?? []).map(({ path, message }) => `world.${path.join(".")}: ${message}`);
+}
+
+function modelProblems({ model }: TrainConfig): string[] {
+  const { hiddenSize, heads, keyValueHeads } = model;
+  return when(
+    [
+      hiddenSize % heads !== 0,
+      `model.heads ${heads} does not divide model.hiddenSize ${hiddenSize}`,
+    ],
+    [
+      hiddenSize % heads === 0 && (hiddenSize / heads) % 2 !== 0,
+      `model.hiddenSize ${hiddenSize} / model.heads ${heads} is odd: rotary embedding needs pairs`,
+    ],
+    [
+      heads % keyValueHeads !== 0,
+      `model.keyValueHeads ${keyValueHeads} does not divide model.heads ${heads}`,
+    ],
+  );
+}
+
+function samplingProblems({ grpo, evaluate }: TrainConfig): string[] {
+  const why =
+    "a filter renormalises what the rollout samples from, but not the trainer's log-probabilities";
+  const maxK = Math.max(...evaluate.passAtK);
+  return when(
+    [grpo.topP < 1, `grpo.topP ${grpo.topP} in training: ${why}; use 1`],
+    [grpo.topK > 0, `grpo.topK ${grpo.topK} in training: ${why}; use 0`],
+    [
+      evaluate.passAtKSamples < maxK,
+      `evaluate.passAtKSamples ${evaluate.passAtKSamples} cannot estimate pass@${maxK}: ` +
+        `use at least ${maxK} samples, or smaller k in evaluate.passAtK`,
+    ],
+  );
+}
+
+function grpoProblems({ grpo }: TrainConfig): string[] {
+  const rollouts = grpo.questionsPerStep * grpo.groupSize;
+  return when(
+    [
+      grpo.groupSize === 1,
+      `grpo.groupSize 1 with grpo.advantage ${grpo.advantage}: a single rollout has no others ` +
+        "to be compared with; use at least 2",
+    ],
+    [
+      grpo.klCoefficient > 0 && grpo.klEstimator === null,
+      `grpo.klCoefficient ${grpo.klCoefficient} without an estimator: set grpo.klEstimator`,
+    ],
+    [
+      grpo.klCoefficient > 0 && grpo.klEstimator === "k1" && grpo.klPlacement === "loss",
+      "grpo.klEstimator k1 in the loss has an expected gradient of 0: use k2, or put k1 in the " +
+        "reward (grpo.klPlacement reward)",
+    ],
+    [
+      rollouts % grpo.miniBatches !== 0,
+      `grpo.miniBatches ${grpo.miniBatches} does not divide the ${rollouts} rollouts of a step ` +
+        `(grpo.questionsPerStep ${grpo.questionsPerStep} x grpo.groupSize ${grpo.groupSize})`,
+    ],
+  );
+}
+
+function scheduleProblems({ pretrain, grpo }: TrainConfig): string[] {
+  const late = (name: string, { warmup, steps }: { warmup: number; steps: number }) =>
+    [
+      warmup > steps,
+      `${name}.warmup ${warmup} never ends within ${name}.steps ${steps}: use at most ${steps}`,
+    ] as const;
+  return when(late("pretrain", pretrain), late("grpo", grpo));
+}
+
+const when = (...checks: readonly (readonly [boolean, string])[]) =>
+  checks.filter(([holds]) => holds).map(([, message]) => message);

@@ -1,0 +1,111 @@
+/** What a run measures: everything before and after on the held-out half, little while it trains. */
+
+import {
+  type Asked,
+  answerProbabilities,
+  countCorrect,
+  type GreedyAnswer,
+  greedyAnswers,
+  type Model,
+  storedFacts,
+} from "../eval/accuracy.ts";
+import { aliasJudge } from "../eval/judge/alias.ts";
+import type { Question, Split, World } from "../eval/worlds/world.ts";
+import { seedsOf, type TrainConfig } from "./config.ts";
+import type { Progress } from "./progress.ts";
+
+/** A full measurement of one model on the held-out questions. Written to the run folder as JSON. */
+export interface Measurement {
+  readonly greedy: readonly GreedyAnswer[];
+  /** Greedy after a reliable source's statement: is the fact stored at all? */
+  readonly stored: readonly boolean[];
+  /** Right answers among `passAtKSamples`, for pass@k. */
+  readonly sampled: readonly number[];
+  /** Right answers among `accessibilitySamples`, drawn anew: for the accessibility bins only. */
+  readonly accessible: readonly number[];
+  /** Exact probability that one sample is right. */
+  readonly probability: readonly number[];
+  /** Greedy accuracy on the training questions. */
+  readonly train: number;
+}
+
+// Steps that no rollout has, so that measurements draw their own randomness.
+const PASS_AT_K_STEP = 1_000_000;
+const ACCESSIBILITY_STEP = 2_000_000;
+
+export function asking(
+  model: Model,
+  world: World,
+  questions: readonly Question[],
+  config: TrainConfig,
+): Asked {
+  const { maxNewTokens } = config.grpo;
+  return { model, world, questions, judge: aliasJudge, maxNewTokens };
+}
+
+export const accuracyOf = (answers: readonly { correct: boolean }[]): number =>
+  answers.length === 0 ? Number.NaN : answers.filter((a) => a.correct).length / answers.length;
+
+/** Measures `model` on the held-out entities; `when` names the stage of the progress bar. */
+export async function measure(
+  model: Model,
+  world: World,
+  config: TrainConfig,
+  progress: Progress,
+  when: "before" | "after",
+): Promise<Measurement> {
+  const questions = world.questions("test");
+  const asked = asking(model, world, questions, config);
+  const { passAtKSamples, accessibilitySamples } = config.evaluate;
+  const { temperature } = config.grpo;
+  const seed = seedsOf(config).rl;
+  using stage = progress.stage(`measure ${when}`, 2 * questions.length, { unit: "questions" });
+  const greedy = await greedyAnswers(asked);
+  const stored = await storedFacts(asked);
+  const probability = await answerProbabilities(asked, temperature);
+  const train = accuracyOf(
+    await greedyAnswers(asking(model, world, world.questions("train"), config)),
+  );
+  const count = (samples: number, step: number, done: number) =>
+    countCorrect(asked, {
+      ...{ samples, temperature, seed, step },
+      onProgress: (n) => stage.update(done + n),
+    });
+  const sampled = await count(passAtKSamples, PASS_AT_K_STEP, 0);
+  const accessible = await count(accessibilitySamples, ACCESSIBILITY_STEP, questions.length);
+  stage.finish({ greedy: `${(100 * accuracyOf(greedy)).toFixed(1)} %` });
+  return { greedy, stored, sampled, accessible, probability, train };
+}
+
+export interface Validation {
+  readonly accuracy: number;
+  /** Mean probability of a right answer: breaks ties between checkpoints of equal accuracy. */
+  readonly probability: number;
+  /** What checkpoints are selected by. */
+  readonly score: number;
+}
+
+/** Validation questions: their entities are in neither the training nor the held-out half. */
+export function validationQuestions(world: World, config: TrainConfig): readonly Question[] {
+  return world.questions("validation").slice(0, config.evaluate.validationQuestions ?? undefined);
+}
+
+/** Selection uses this and nothing else: no held-out question is ever seen by it. */
+export async function validate(
+  model: Model,
+  world: World,
+  config: TrainConfig,
+): Promise<Validation> {
+  const asked = asking(model, world, validationQuestions(world, config), config);
+  const accuracy = accuracyOf(await greedyAnswers(asked));
+  const probabilities = await answerProbabilities(asked, config.grpo.temperature);
+  const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
+  return { accuracy, probability, score: accuracy + 1e-3 * probability };
+}
+
+/** The questions of a split, refused where the world leaves none. */
+export function requireQuestions(world: World, split: Split): readonly Question[] {
+  const questions = world.questions(split);
+  if (questions.length > 0) return questions;
+  throw new RangeError(`this world has no ${split} questions: give it more entities`);
+}

@@ -1,0 +1,142 @@
+/** Files that are whole or absent: atomic writes, and file-system errors in plain words. */
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { UserError } from "./user_error.ts";
+
+/** Where `writeAtomic` puts a file's bytes until they are all on disk. */
+export const temporaryPath = (path: string): string => `${path}.tmp-${process.pid}`;
+
+/**
+ * Replaces the file at `path` by `data`: a temporary file beside it, fsync, rename. A reader or a
+ * crash sees the old file or the new one, never a part. Throws a UserError if the disk refuses; the
+ * previous file is then as it was.
+ */
+export function writeAtomic(path: string, data: Uint8Array | string): void {
+  const temporary = temporaryPath(path);
+  try {
+    writeDurably(temporary, data);
+    renameSync(temporary, path);
+  } catch (error) {
+    removeQuietly(temporary);
+    throw fileError(error, `cannot write ${path}`);
+  }
+  syncFolder(dirname(path));
+}
+
+/** Writes `value` as indented JSON, atomically. NaN and infinities become text, never null. */
+export function writeJson(path: string, value: unknown): void {
+  writeAtomic(path, `${JSON.stringify(value, jsonReplacer, 2)}\n`);
+}
+
+/** Writes all bytes and waits for the disk. */
+export function writeDurably(path: string, data: Uint8Array | string): void {
+  const file = openSync(path, "w");
+  try {
+    writeAll(file, data);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Writes all bytes at the file's position; `writeSync` alone may stop early. */
+export function writeAll(file: number, data: Uint8Array | string): void {
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at);
+}
+
+/** Makes renames in a folder durable. Windows cannot open folders, and needs no such step. */
+export function syncFolder(folder: string): void {
+  if (process.platform === "win32") return;
+  const handle = openSync(folder, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Makes a folder with its parents, if it is not there. */
+export function makeFolder(path: string): void {
+  try {
+    makeWithParents(path);
+  } catch (error) {
+    throw fileError(error, `cannot create the folder ${path}`);
+  }
+}
+
+/** Not mkdirSync's `recursive`: where the system answers ENOENT (/proc), Node 24 never returns. */
+function makeWithParents(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  if (dirname(path) !== path) makeWithParents(dirname(path));
+  mkdirSync(path);
+}
+
+/** The names in a folder; none if it does not exist. */
+export function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
+    throw fileError(error, `cannot list ${path}`);
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOSPC: "the disk is full; free some space, or choose another folder with --out",
+  EDQUOT: "the disk quota is used up; free some space, or choose another folder with --out",
+  EACCES: "permission denied; make it writable, or choose another folder with --out",
+  EPERM: "permission denied; make it writable, or choose another folder with --out",
+  EROFS: "the file system is read-only; choose another folder with --out",
+  ENOTDIR: "a part of the path is a file, not a folder; choose another folder with --out",
+  EEXIST: "a file of that name is in the way; move it, or choose another folder with --out",
+  EISDIR: "a folder of that name is in the way; move it, or choose another folder with --out",
+  ENOENT: "there is no such file or folder",
+  EMFILE: "too many open files",
+};
+
+/** A UserError that says what failed, why, and what to do; other errors pass through unchanged. */
+export function fileError(error: unknown, what: string): unknown {
+  const code = codeOf(error);
+  if (code === null) return error;
+  return new UserError(`${what}: ${reasons[code] ?? (error as Error).message} (${code})`);
+}
+
+/** The system's code of a file error, such as ENOSPC; null for any other error. */
+export function codeOf(error: unknown): string | null {
+  const code = (error as { code?: unknown } | null)?.code;
+  return error instanceof Error && typeof code === "string" && /^E[A-Z0-9]+$/.test(code)
+    ? code
+    : null;
+}
+
+/**
+ * Removes a file or a folder with all that is in it, if it can: a failed clean-up must not hide the
+ * error that made it necessary.
+ */
+export function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    if (codeOf(error) === null) throw error;
+  }
+}
+
+/** For JSON.stringify: NaN and infinities as text, typed arrays as arrays. */
+export function jsonReplacer(_key: string, value: unknown): unknown {
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) {
+    return Array.from(value as Float32Array);
+  }
+  return value;
+}

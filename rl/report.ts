@@ -1,0 +1,285 @@
+/** The end of a run: one summary object, one table that a person understands, the ledger's rows. */
+
+import { type RepairTable, repairByAccessibility } from "../eval/accessibility.ts";
+import { exactPassAtKCurve, passAtKCurve } from "../eval/pass_at_k.ts";
+import { bootstrapGain, mcnemar, wilson } from "../eval/statistics.ts";
+import type { Question, World } from "../eval/worlds/world.ts";
+import { seedsOf, type TrainConfig } from "./config.ts";
+import { accuracyOf, type Measurement } from "./evaluate.ts";
+import {
+  bar,
+  duration,
+  markdownTable,
+  type Proportion,
+  percent,
+  points,
+  pValue,
+  type Table,
+  textTable,
+} from "./table.ts";
+
+export interface Outcome {
+  readonly config: TrainConfig;
+  readonly world: World;
+  readonly params: number;
+  readonly seconds: number;
+  readonly stages: Readonly<Record<string, number>>;
+  readonly before: Measurement;
+  readonly after: Measurement;
+  /** Step whose weights were chosen on the validation questions; 0: the base model itself. */
+  readonly chosenStep: number;
+  /** Step at which each training question was first answered rightly by a rollout. */
+  readonly firstSolved: ReadonlyMap<number, number>;
+}
+
+const successes = (flags: readonly boolean[]): number => flags.filter(Boolean).length;
+const correct = ({ greedy }: Measurement): boolean[] => greedy.map((answer) => answer.correct);
+
+/** A share of n with its Wilson interval. */
+function proportion(flags: readonly boolean[]): Proportion {
+  return { value: successes(flags) / flags.length, ...wilson(successes(flags), flags.length) };
+}
+
+/** Everything that `summary.json` holds. */
+export function summarise(outcome: Outcome) {
+  const { config, world, before, after } = outcome;
+  const questions = world.questions("test");
+  const { fixed, broken, p } = mcnemar(correct(before), correct(after));
+  const gain = bootstrapGain(
+    questions.map(({ entity }, i) => ({
+      entity,
+      before: Number(before.greedy[i]!.correct),
+      after: Number(after.greedy[i]!.correct),
+    })),
+    { seed: config.seed },
+  );
+  const repair = repairOf(outcome);
+  return {
+    preset: config.preset,
+    seed: config.seed,
+    seeds: seedsOf(config),
+    method: config.method,
+    reward: config.reward,
+    params: outcome.params,
+    seconds: outcome.seconds,
+    stages: outcome.stages,
+    chosenStep: outcome.chosenStep,
+    heldout: {
+      n: questions.length,
+      before: accuracyOf(before.greedy),
+      after: accuracyOf(after.greedy),
+      intervals: { before: proportion(correct(before)), after: proportion(correct(after)) },
+      gain,
+      fixed,
+      broken,
+      p,
+      stored: proportion(before.stored),
+      passAtK: { before: curve(before, config), after: curve(after, config) },
+      exactPassAtK: { before: exactCurve(before, config), after: exactCurve(after, config) },
+      repair: repair.rows.map(({ bin, ...row }) => ({ bin: bin.label, ...row })),
+      repairTrend: repair.trend,
+      byRelation: byGroup(outcome, ({ relationName }) => relationName),
+      byStatus: byGroup(outcome, ({ status }) => status),
+    },
+    train: { before: before.train, after: after.train },
+  };
+}
+
+const asRecord = (points: readonly { k: number; value: number }[]): Record<string, number> =>
+  Object.fromEntries(points.map(({ k, value }) => [String(k), value]));
+const curve = ({ sampled }: Measurement, { evaluate }: TrainConfig): Record<string, number> =>
+  asRecord(passAtKCurve(sampled, evaluate.passAtKSamples, evaluate.passAtK));
+const exactCurve = (m: Measurement, { evaluate }: TrainConfig): Record<string, number> =>
+  asRecord(exactPassAtKCurve(m.probability, evaluate.passAtK));
+
+const repairOf = ({ before, after }: Outcome): RepairTable =>
+  repairByAccessibility(
+    before.greedy.map(({ correct }, i) => ({
+      accessibleCount: before.accessible[i]!,
+      greedyBefore: correct,
+      greedyAfter: after.greedy[i]!.correct,
+    })),
+  );
+
+interface GroupRow {
+  readonly name: string;
+  readonly n: number;
+  readonly before: number;
+  readonly after: number;
+}
+
+function byGroup({ world, before, after }: Outcome, nameOf: (q: Question) => string): GroupRow[] {
+  const groups = Map.groupBy(world.questions("test").keys(), (i) => {
+    return nameOf(world.questions("test")[i]!);
+  });
+  return [...groups].map(([name, indices]) => ({
+    name,
+    n: indices.length,
+    before: accuracyOf(indices.map((i) => before.greedy[i]!)),
+    after: accuracyOf(indices.map((i) => after.greedy[i]!)),
+  }));
+}
+
+/** One row for each question that was measured or trained on. */
+export function* ledgerRows({ world, before, after, firstSolved }: Outcome) {
+  for (const [i, question] of world.questions("test").entries()) {
+    yield {
+      ...ledgerKey(question),
+      accessible: before.accessible[i],
+      stored: before.stored[i],
+      passesBefore: before.sampled[i],
+      passesAfter: after.sampled[i],
+      probabilityBefore: before.probability[i],
+      probabilityAfter: after.probability[i],
+      greedyBefore: before.greedy[i]!.text,
+      greedyAfter: after.greedy[i]!.text,
+      correctBefore: before.greedy[i]!.correct,
+      correctAfter: after.greedy[i]!.correct,
+    };
+  }
+  for (const question of world.questions("train")) {
+    yield { ...ledgerKey(question), firstSolved: firstSolved.get(question.id) ?? null };
+  }
+}
+
+const ledgerKey = ({ id, split, promptText, gold, status, myth }: Question) => ({
+  ...{ id, split, question: promptText, gold, myth, status },
+});
+
+type Summary = ReturnType<typeof summarise>;
+
+function tables({ heldout, train }: Summary): Table[] {
+  const { intervals, gain, passAtK, repair, n } = heldout;
+  const right = { align: "right" } as const;
+  return [
+    {
+      title: "Recall (greedy answers, before and after)",
+      columns: [
+        { title: "" },
+        { title: "before", ...right },
+        { title: "after", ...right },
+        { title: "change", ...right },
+      ],
+      rows: [
+        [
+          `held-out, ${n} questions`,
+          percent(intervals.before),
+          percent(intervals.after),
+          `${points(heldout.after - heldout.before)} [${points(gain.low)}, ${points(gain.high)}]`,
+        ],
+        [
+          "trained on",
+          percent(train.before),
+          percent(train.after),
+          points(train.after - train.before),
+        ],
+        ...heldout.byStatus.map(({ name, n, before, after }) => [
+          `  held-out ${name} (${n})`,
+          ...[percent(before), percent(after), points(after - before)],
+        ]),
+        ...heldout.byRelation.map(({ name, n, before, after }) => [
+          `  held-out ${name} (${n})`,
+          ...[percent(before), percent(after), points(after - before)],
+        ]),
+      ],
+    },
+    {
+      title: "pass@k: a right answer among k samples (held-out)",
+      columns: [
+        { title: "k", ...right },
+        { title: "before", ...right },
+        { title: "after", ...right },
+        { title: "before ░ after █" },
+      ],
+      rows: Object.keys(passAtK.before).map((k) => {
+        const [b, a] = [passAtK.before[k]!, passAtK.after[k]!];
+        const shown = bar(Math.min(a, b), 24).trimEnd();
+        const rest = bar(Math.max(a, b), 24).trimEnd().length - shown.length;
+        return [k, percent(b), percent(a), shown + (a >= b ? "▓" : "░").repeat(Math.max(0, rest))];
+      }),
+    },
+    {
+      title: "Repaired after failing before, by right answers among 128 samples before",
+      columns: [
+        { title: "of 128", ...right },
+        { title: "failed before", ...right },
+        { title: "repaired", ...right },
+        { title: "" },
+      ],
+      rows: repair.map(({ bin, n, rate, interval, few }) => [
+        bin,
+        String(n),
+        rate === null ? "" : percent({ value: rate, ...interval }),
+        rate === null ? "" : bar(rate, 20).trimEnd() + (few ? " (fewer than 20)" : ""),
+      ]),
+    },
+  ];
+}
+
+/** What happened, in sentences. */
+function story({ heldout, chosenStep, reward, method }: Summary, { config }: Outcome): string[] {
+  const large = String(Math.max(...config.evaluate.passAtK));
+  const { before, after, stored, fixed, broken, p, passAtK } = heldout;
+  const significant = p < 0.01 && after > before;
+  return [
+    `Before training the model knows more than it says: ${percent(stored.value)} of the held-out ` +
+      `facts are stored (right after a reliable source's statement), a right answer stands among ` +
+      `${large} samples for ${percent(passAtK.before[large] ?? Number.NaN)}, ` +
+      `but its first answer is right for ${percent(before)}.`,
+    `${method.toUpperCase()} on other entities (reward: ${reward}) moved held-out recall by ` +
+      `${points(after - before)}: ${fixed} repaired, ${broken} broken, McNemar ${pValue(p)}.`,
+    chosenStep === 0
+      ? "No checkpoint did better on the validation questions than the base model, so it was kept."
+      : `The weights are those of step ${chosenStep}, chosen on the validation questions.`,
+    significant
+      ? "The model was made to say what it already stored; none of these facts was trained on."
+      : "No gain that chance could not explain.",
+  ];
+}
+
+/** A dozen held-out questions before and after: repaired ones first, as many of each as there are. */
+export function examples({ world, before, after }: Outcome, count = 12): Table {
+  const rows = world.questions("test").map((question, i) => {
+    const [b, a] = [before.greedy[i]!, after.greedy[i]!];
+    const kind = `${Number(b.correct)}${Number(a.correct)}`;
+    return { question, b, a, kind };
+  });
+  const order = ["01", "01", "01", "10", "00", "11"];
+  const queues = Map.groupBy(rows, ({ kind }) => kind);
+  const chosen: typeof rows = [];
+  for (let i = 0; chosen.length < Math.min(count, rows.length); i++) {
+    const next = queues.get(order[i % order.length]!)?.shift();
+    if (next !== undefined) chosen.push(next);
+  }
+  const mark = ({ text, correct }: { text: string; correct: boolean }): string =>
+    `${correct ? "✓" : "✗"} ${text || "(nothing)"}`;
+  return {
+    title: "Some held-out questions",
+    columns: [{ title: "question" }, { title: "before" }, { title: "after" }, { title: "gold" }],
+    rows: chosen.map(({ question, b, a }) => [
+      question.promptText,
+      mark(b),
+      mark(a),
+      question.gold,
+    ]),
+  };
+}
+
+/** The closing words of a run: for the terminal and, as Markdown, for report.md. */
+export function report(outcome: Outcome, summary: Summary, header: readonly string[]) {
+  const all = [...tables(summary), examples(outcome)];
+  const sentences = story(summary, outcome);
+  const name = `${summary.preset}, seed ${summary.seed}`;
+  const closing = `${duration(summary.seconds)}, ${summary.params} parameters`;
+  return {
+    text: `${[...all.map(textTable), sentences.join("\n"), closing].join("\n\n")}\n`,
+    markdown: [
+      `# ${name}`,
+      sentences.join(" "),
+      ...all.map(markdownTable),
+      "## How",
+      `\`\`\`\n${header.join("\n")}\n\`\`\``,
+      `${closing}. Every number stands in summary.json, every fact in ledger.jsonl.`,
+    ].join("\n\n"),
+  };
+}

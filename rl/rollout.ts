@@ -1,0 +1,83 @@
+/** Rollouts: which questions a step asks, what the policy answers, and what that is paid. */
+
+import { answerText, type Model } from "../eval/accuracy.ts";
+import type { Judgement } from "../eval/judge/judge.ts";
+import type { Question, World } from "../eval/worlds/world.ts";
+import { sample } from "../model/sample.ts";
+import { randomStream } from "../tensor/mod.ts";
+import type { Reward } from "./reward.ts";
+
+export interface Rollout {
+  readonly question: Question;
+  /** Token ids of the answer; the <eos> that ended it is part of it, and of the loss. */
+  readonly tokens: readonly number[];
+  /** log π(token) when it was sampled. */
+  readonly logProbs: readonly number[];
+  /** False: cut off at the longest answer. */
+  readonly finished: boolean;
+  readonly text: string;
+  readonly judgement: Judgement;
+}
+
+/**
+ * The questions of a step: the training set in an order that is shuffled anew for each pass over
+ * it. A function of (seed, step) alone, so that a resumed run asks what the first would have asked.
+ */
+export function questionsOfStep(
+  questions: readonly Question[],
+  options: { seed: number; step: number; count: number },
+): Question[] {
+  const { seed, step, count } = options;
+  const orders = new Map<number, readonly Question[]>();
+  const orderOf = (pass: number): readonly Question[] => {
+    const known = orders.get(pass);
+    if (known !== undefined) return known;
+    const order = randomStream({ seed, purpose: "question order", step: pass }).shuffle(questions);
+    orders.set(pass, order);
+    return order;
+  };
+  return Array.from({ length: count }, (_, i) => {
+    const at = step * count + i;
+    return orderOf(Math.floor(at / questions.length))[at % questions.length]!;
+  });
+}
+
+export interface RolloutOptions {
+  readonly groupSize: number;
+  readonly temperature: number;
+  readonly maxNewTokens: number;
+  readonly seed: number;
+  readonly step: number;
+}
+
+/** `groupSize` sampled answers to each question, one group behind the other, with their rewards. */
+export async function rollOut(
+  model: Model,
+  world: World,
+  questions: readonly Question[],
+  reward: Reward,
+  options: RolloutOptions,
+): Promise<Rollout[]> {
+  const { groupSize, temperature, maxNewTokens, seed, step } = options;
+  const samples = await sample(
+    model.parameters,
+    model.config,
+    questions.map(({ prompt }) => prompt),
+    {
+      samplesPerPrompt: groupSize,
+      temperature,
+      maxNewTokens,
+      stopTokens: [world.vocabulary.eos],
+      seed,
+      step,
+      rowsPerBatch: 1024,
+    },
+  );
+  return samples.tokens.map((tokens, row) => {
+    const question = questions[Math.floor(row / groupSize)]!;
+    const text = answerText(world, tokens);
+    const judgement = reward(question, text, { step, row });
+    const [logProbs, finished] = [samples.logProbs[row]!, samples.finished[row]!];
+    return { question, tokens, logProbs, finished, text, judgement };
+  });
+}

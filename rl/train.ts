@@ -1,0 +1,124 @@
+#!/usr/bin/env bun
+/** The main command: a world, a base model, reinforcement on one half, recall of the other half. */
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Model } from "../eval/accuracy.ts";
+import { buildWorld } from "../eval/worlds/presets.ts";
+import type { World } from "../eval/worlds/world.ts";
+import { loadModel } from "../model/checkpoint.ts";
+import { disposeParameters, parameterCount } from "../model/parameters.ts";
+import { setDevice } from "../tensor/mod.ts";
+import { baseModel } from "./base.ts";
+import { bestCheckpoint, readCheckpoint } from "./checkpoints.ts";
+import { type TrainConfig, worldOf } from "./config.ts";
+import { type Measurement, measure, requireQuestions } from "./evaluate.ts";
+import { writeJson } from "./files.ts";
+import { grpoMathematics, worldText } from "./header.ts";
+import { onInterrupt } from "./interrupt.ts";
+import { Progress } from "./progress.ts";
+import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
+import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
+import { createRun, openRun, type Run } from "./run.ts";
+import { restore } from "./state.ts";
+import { count } from "./table.ts";
+import { trainPolicy } from "./trainer.ts";
+import { runMain, UserError } from "./user_error.ts";
+
+async function main(): Promise<void> {
+  const resolved = resolveConfig(process.argv.slice(2));
+  if (resolved.help !== null) return console.log(resolved.help);
+  if (resolved.dryRun) return console.log(dryRunText(resolved));
+  await setDevice(resolved.config.device);
+  using run = openFolder(resolved);
+  await train(run, resolved.resume !== null);
+}
+
+function openFolder({ config, out, resume }: ResolvedRun): Run<TrainConfig> {
+  return resume === null ? createRun({ config, dir: out }) : openRun(resume, config);
+}
+
+/** Question: does training recall of some facts raise recall of others? Top to bottom. */
+async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
+  const { config } = run;
+  const started = performance.now();
+  const progress = new Progress();
+  using interrupt = onInterrupt({ print: (text) => progress.print(text) });
+
+  // 1. A world of facts. Its training, validation and held-out questions share no entity.
+  const world = buildWorld(worldOf(config));
+  for (const split of ["train", "validation", "test"] as const) requireQuestions(world, split);
+
+  // 2. A base model that has read about all of them.
+  const base = await baseModel(world, config, progress, interrupt);
+  const params = parameterCount(base.parameters);
+  const header = headerOf(config, world, params);
+  progress.print(`${header.join("\n")}\n`);
+
+  // 3. What it stores, and what it says, before any reinforcement.
+  const before = await measuredOnce(run, resumed, () =>
+    measure(base, world, config, progress, "before"),
+  );
+
+  // 4. Reinforcement on the training half.
+  const { policy, state } = restore(run, resumed, base);
+  const finished = await trainPolicy({ run, world, policy, base, state, progress, interrupt });
+  state.optimizer.dispose();
+  if (!finished) {
+    throw new UserError(`stopped at step ${state.step}; continue with --resume ${run.dir}`);
+  }
+
+  // 5. The weights that validation chose, on entities that training never saw.
+  const chosen = chosenModel(run, base);
+  const after = await measure(chosen.model, world, config, progress, "after");
+  if (chosen.step > 0) disposeParameters(chosen.model.parameters);
+  disposeParameters(policy.parameters);
+
+  // 6. What happened.
+  const seconds = (performance.now() - started) / 1000;
+  const { firstSolved } = state;
+  const stages = progress.seconds;
+  const outcome: Outcome = {
+    ...{ config, world, params, seconds, stages, before, after, firstSolved },
+    chosenStep: chosen.step,
+  };
+  const summary = summarise(outcome);
+  const { text, markdown } = report(outcome, summary, header);
+  for (const row of ledgerRows(outcome)) run.ledger.append(row);
+  run.writeSummary(summary);
+  run.writeReport(markdown);
+  console.log(`\n${text}\nrun folder: ${run.dir}`);
+}
+
+function headerOf(config: TrainConfig, world: World, params: number): string[] {
+  const { hiddenSize, layers, heads } = config.model;
+  return [
+    `preset       ${config.preset}, seed ${config.seed}, reward ${config.reward}`,
+    ...worldText(world).map((line, i) => `${i === 0 ? "world        " : "             "}${line}`),
+    `model        ${count(params)} parameters: ${layers} layers of width ${hiddenSize}, ${heads} heads`,
+    ...grpoMathematics(config),
+  ];
+}
+
+/** The base model is measured once: a resumed run reads what the first one wrote. */
+async function measuredOnce(
+  run: Run<TrainConfig>,
+  resumed: boolean,
+  work: () => Promise<Measurement>,
+): Promise<Measurement> {
+  const path = join(run.dir, "before.json");
+  if (resumed && existsSync(path)) return JSON.parse(readFileSync(path, "utf8")) as Measurement;
+  const measured = await work();
+  writeJson(path, measured);
+  return measured;
+}
+
+/** The checkpoint with the best validation score, or the base model where none was better. */
+function chosenModel(run: Run<TrainConfig>, base: Model): { model: Model; step: number } {
+  const best = bestCheckpoint(run.checkpoints);
+  if (best === null || best.step === 0) return { model: base, step: 0 };
+  readCheckpoint(best.path); // verifies its checksums
+  return { model: loadModel(best.path), step: best.step };
+}
+
+await runMain(main);

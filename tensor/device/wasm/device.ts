@@ -1,0 +1,122 @@
+/** The wasm device: SIMD kernels assembled at start-up, one shared memory, worker threads. */
+
+import type { DType } from "../../dtype.ts";
+import { type Definition, isMissing, type KernelCall } from "../../op.ts";
+import { ops } from "../../ops/mod.ts";
+import { broadcastStrides, isContiguous, rowMajor, type Shape, sizeOf } from "../../shape.ts";
+import { parseSignature } from "../../signature.ts";
+import type { Buffer, Device, View } from "../device.ts";
+import { emitElementwise, isExpressed, runElementwise } from "./elementwise.ts";
+import { emitGemm } from "./gemm.ts";
+import type { WasmKernel } from "./kernel.ts";
+import { address, emitLaunch, packTo } from "./launch.ts";
+import { createMachine, type Machine, type MachineOptions } from "./machine.ts";
+
+const definitions: readonly Definition[] = Object.values(ops).map((op) => op.definition);
+
+const kernelOf = (definition: Definition): WasmKernel | undefined =>
+  "wasm" in definition && !isMissing(definition.wasm) ? (definition.wasm as WasmKernel) : undefined;
+
+export class WasmDevice implements Device {
+  readonly name = "wasm";
+  readonly machine: Machine;
+
+  constructor(options: MachineOptions = {}) {
+    const own = definitions.map((definition) => (m: Parameters<typeof emitGemm>[0]) => {
+      if (isExpressed(definition)) emitElementwise(m, definition);
+      else kernelOf(definition)?.emit?.(m);
+    });
+    this.machine = createMachine([emitLaunch, emitGemm, ...own], options);
+  }
+
+  get liveBuffers(): number {
+    return this.machine.arena.live;
+  }
+  get liveBytes(): number {
+    return this.machine.arena.liveBytes;
+  }
+  get peakBytes(): number {
+    return this.machine.arena.peakBytes;
+  }
+
+  allocate(elements: number, dtype: DType): Buffer {
+    return { memory: this.machine.arena.allocate(Math.max(elements, 1) * 4), elements, dtype };
+  }
+
+  free(buffer: Buffer): void {
+    this.machine.arena.free(buffer.memory as number);
+  }
+
+  write({ memory, dtype }: Buffer, values: ArrayLike<number>): void {
+    const target = dtype === "f32" ? this.machine.f32 : this.machine.i32;
+    target.set(values, (memory as number) / 4);
+  }
+
+  readSync(view: View): Float32Array | Int32Array {
+    const size = sizeOf(view.shape);
+    return this.#withPacked(view, (at) => {
+      const source = view.dtype === "f32" ? this.machine.f32 : this.machine.i32;
+      // slice() of a shared view stays shared; a copy of one's own is wanted.
+      const copy = view.dtype === "f32" ? new Float32Array(size) : new Int32Array(size);
+      copy.set(source.subarray(at / 4, at / 4 + size));
+      return copy;
+    });
+  }
+
+  async read(view: View): Promise<Float32Array | Int32Array> {
+    return this.readSync(view);
+  }
+
+  supports(definition: Definition): boolean {
+    return isExpressed(definition) || kernelOf(definition) !== undefined;
+  }
+
+  run(definition: Definition, call: KernelCall): void {
+    if (isExpressed(definition)) return runElementwise(this.machine, definition, call);
+    const kernel = kernelOf(definition);
+    if (kernel === undefined) {
+      const { missing } = (definition as { wasm: { missing: string } }).wasm;
+      throw new Error(`${definition.name}: no kernel on the wasm device (${missing})`);
+    }
+    if (kernel.strided) return kernel.run(this.machine, call);
+    const temporary: number[] = [];
+    try {
+      const inputs = call.inputs.map((view, i) =>
+        this.#pack(view, shapeOf(definition, call, i), temporary),
+      );
+      kernel.run(this.machine, { ...call, inputs });
+    } finally {
+      for (const memory of temporary) this.machine.arena.free(memory);
+    }
+  }
+
+  /** The view itself where it lies packed in this shape, else a packed copy. */
+  #pack(view: View, shape: Shape, temporary: number[]): View {
+    const strides = broadcastStrides(view.shape, view.strides, shape);
+    if (isContiguous(shape, strides)) return { ...view, shape, strides };
+    const memory = this.machine.arena.allocate(sizeOf(shape) * 4);
+    temporary.push(memory);
+    packTo(this.machine, { ...view, shape, strides }, memory);
+    const buffer = { memory, elements: sizeOf(shape), dtype: view.dtype };
+    return { buffer, dtype: view.dtype, shape, strides: rowMajor(shape), offset: 0 };
+  }
+
+  #withPacked<T>(view: View, use: (address: number) => T): T {
+    if (isContiguous(view.shape, view.strides)) return use(address(view));
+    const memory = this.machine.arena.allocate(sizeOf(view.shape) * 4);
+    try {
+      packTo(this.machine, view, memory);
+      return use(memory);
+    } finally {
+      this.machine.arena.free(memory);
+    }
+  }
+}
+
+/** What a kernel with a signature sees: its "..." axes broadcast to those of the whole call. */
+function shapeOf({ shape }: Definition, { inputs, batch }: KernelCall, i: number): Shape {
+  const own = inputs[i]!.shape;
+  if (typeof shape !== "string") return own;
+  const { batched, axes } = parseSignature(shape).inputs[i]!;
+  return batched ? [...batch, ...own.slice(own.length - axes.length)] : own;
+}

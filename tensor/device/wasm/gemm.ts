@@ -1,0 +1,80 @@
+/** Matrix products on the machine: checks the operands, picks how to share the work, runs it. */
+import type { ModuleBuilder } from "./assembler.ts";
+import { emitMatmul } from "./blocks.ts";
+import type { Machine } from "./machine.ts";
+import { profile } from "./profile.ts";
+
+/**
+ * C[m x n] = A[m x k] B[k x n], or C += A B. Addresses in bytes; strides in elements. Of each
+ * operand's two strides one is 1 (either order: a transpose is only a choice of strides), unless
+ * the axis it would step along has size 1. Rows of C are contiguous, `ldc` apart.
+ */
+export interface Gemm {
+  readonly m: number;
+  readonly k: number;
+  readonly n: number;
+  readonly a: number;
+  readonly aRow: number;
+  readonly aCol: number;
+  readonly b: number;
+  readonly bRow: number;
+  readonly bCol: number;
+  readonly c: number;
+  readonly ldc: number;
+  /** `count` products whose operands lie these strides apart (0: the same for all). */
+  readonly batch?: {
+    readonly count: number;
+    readonly aStride: number;
+    readonly bStride: number;
+    readonly cStride: number;
+  };
+  /** Add to C instead of overwriting it. */
+  readonly accumulate?: boolean;
+}
+
+/** Emitter of the GEMM kernels for this runtime's fastest profile. */
+export const emitGemm = (m: ModuleBuilder): void => emitMatmul(m, profile());
+
+/** GFLOP/s assumed when the work of a product is estimated. */
+const RATE = 40;
+
+/**
+ * Runs a product, or a batch of them. Each element of C is summed over k in order, from zero (or
+ * from C), by one kind of multiply-add: its bits depend neither on the threads, nor on the tile,
+ * nor on the other rows and columns of the product. With k = 0, C is zero (or unchanged).
+ */
+export function gemm(machine: Machine, product: Gemm): void {
+  const p = asRow(product);
+  const { m, k, n, ldc } = p;
+  const { count, aStride, bStride, cStride } = p.batch ?? ONE;
+  if (m === 0 || n === 0 || count === 0) return;
+  check("A", p.aRow, p.aCol, m, k);
+  check("B", p.bRow, p.bCol, k, n);
+  const byRows = m > n;
+  const units = byRows ? m : Math.ceil(n / 4);
+  const a = [p.a, 4 * p.aRow, 4 * p.aCol];
+  const b = [p.b, 4 * p.bRow, 4 * p.bCol];
+  const c = [p.c, 4 * ldc, p.accumulate ? 0 : 1];
+  const strides = [4 * aStride, 4 * bStride, 4 * cStride, byRows ? 1 : 0];
+  const work = (2 * count * m * k * n) / RATE;
+  const args = [m, k, n, ...a, ...b, ...c, ...strides];
+  machine.parallel("f32_matmul", args, count * units, { grain: 1, work });
+}
+
+const ONE = { count: 1, aStride: 0, bStride: 0, cStride: 0 };
+
+/** A matrix times a column into a contiguous column is the transposed row times matrix. */
+function asRow(p: Gemm): Gemm {
+  if (p.n !== 1 || p.ldc !== 1 || p.m === 1) return p;
+  const { m, k, a, aRow, aCol, b, bRow, bCol, batch } = p;
+  const swapped = batch && { ...batch, aStride: batch.bStride, bStride: batch.aStride };
+  const operands = { a: b, aRow: bCol, aCol: bRow, b: a, bRow: aCol, bCol: aRow };
+  return { ...p, ...operands, m: 1, k, n: m, ldc: m, ...(swapped && { batch: swapped }) };
+}
+
+function check(name: string, row: number, col: number, rows: number, columns: number): void {
+  if (row === 1 || col === 1 || rows <= 1 || columns <= 1) return;
+  throw new RangeError(
+    `gemm: ${name} [${rows} x ${columns}] has strides ${row} and ${col}: one must be 1 (copy it first)`,
+  );
+}

@@ -1,0 +1,127 @@
+/** The machine under the wasm device: one module of kernels, one memory, its arena and threads. */
+import { availableParallelism } from "node:os";
+import { Arena } from "./arena.ts";
+import { CONSTANTS_END, ModuleBuilder } from "./assembler.ts";
+import { CONTROL_BYTES, WorkerPool } from "./workers.ts";
+
+export interface MachineOptions {
+  /** Threads, the caller's included; default ANAMNESIS_THREADS, else one per core, at most 8. */
+  readonly threads?: number;
+}
+
+/** Each thread's scratch memory (the address is the assembler's `scratch`). */
+export const SCRATCH_BYTES = 4 << 20;
+
+const CONTROL = CONSTANTS_END;
+const SCRATCH = Math.ceil((CONTROL + CONTROL_BYTES) / 65536) * 65536;
+const MAXIMUM_THREADS = 64;
+
+export interface Machine {
+  readonly memory: WebAssembly.Memory;
+  readonly arena: Arena;
+  readonly threads: number;
+  /** Views of the whole memory, renewed when it grows: element index = address / 4. */
+  readonly f32: Float32Array;
+  readonly i32: Int32Array;
+  readonly u32: Uint32Array;
+  readonly u8: Uint8Array;
+  /** Runs a kernel on this thread. */
+  call(kernel: string, ...args: number[]): number;
+  /**
+   * Runs `kernel(...args, begin, end)` over [0, total), cut at multiples of `grain` and shared
+   * among the threads when `work` (about the nanoseconds that one thread needs) repays it.
+   */
+  parallel(
+    kernel: string,
+    args: readonly number[],
+    total: number,
+    options: { readonly grain: number; readonly work: number },
+  ): void;
+  /** Starts the workers and waits for them, at most `timeout` ms; how many threads are ready. */
+  warmUp(timeout?: number): number;
+  /** The kernels in the WebAssembly text format: all, or one by name. */
+  wat(kernel?: string): string;
+}
+
+function threadCount(option: number | undefined): number {
+  const variable = process.env.ANAMNESIS_THREADS;
+  const count =
+    option ??
+    (variable === undefined || variable === ""
+      ? Math.min(availableParallelism(), 8)
+      : Number(variable));
+  if (Number.isInteger(count) && count >= 1 && count <= MAXIMUM_THREADS) return count;
+  const source = option === undefined ? "ANAMNESIS_THREADS" : "threads";
+  throw new RangeError(
+    `${source} is ${option ?? variable}: expected a whole number, 1 to ${MAXIMUM_THREADS}`,
+  );
+}
+
+/** Assembles and compiles the kernels that the emitters define, and sets up memory and threads. */
+export function createMachine(
+  emitters: readonly ((m: ModuleBuilder) => void)[],
+  options: MachineOptions = {},
+): Machine {
+  const threads = threadCount(options.threads);
+  const builder = new ModuleBuilder();
+  for (const emit of emitters) emit(builder);
+  const module = new WebAssembly.Module(builder.bytes());
+  const start = SCRATCH + threads * SCRATCH_BYTES;
+  const initial = Math.ceil(start / 65536) + 16;
+  const memory = new WebAssembly.Memory({ initial, maximum: 65536, shared: true });
+  const scratchOf = (thread: number) => SCRATCH + thread * SCRATCH_BYTES;
+  const scratch = new WebAssembly.Global({ value: "i32" }, scratchOf(0));
+  const { exports } = new WebAssembly.Instance(module, { env: { memory, scratch } });
+  const kernels = new Map(
+    builder.functions.map(({ name, index }) => {
+      return [name, { index, run: exports[name] as (...args: number[]) => number }];
+    }),
+  );
+  const find = (name: string) => {
+    const kernel = kernels.get(name);
+    if (kernel === undefined) throw new Error(`no kernel "${name}" in this machine's module`);
+    return kernel;
+  };
+  const pool = new WorkerPool({ module, memory, control: CONTROL, threads, scratch: scratchOf });
+  const viewAll = () => ({
+    f32: new Float32Array(memory.buffer),
+    i32: new Int32Array(memory.buffer),
+    u32: new Uint32Array(memory.buffer),
+    u8: new Uint8Array(memory.buffer),
+  });
+  let views = viewAll();
+  const arena = new Arena(memory, start, () => {
+    views = viewAll();
+  });
+  return {
+    memory,
+    arena,
+    threads,
+    get f32() {
+      return views.f32;
+    },
+    get i32() {
+      return views.i32;
+    },
+    get u32() {
+      return views.u32;
+    },
+    get u8() {
+      return views.u8;
+    },
+    call: (kernel, ...args) => find(kernel).run(...args),
+    parallel(kernel, args, total, shares) {
+      if (total === 0) return;
+      const { index, run } = find(kernel);
+      pool.run(kernel, index, run, args, total, shares);
+    },
+    warmUp(timeout = 1000) {
+      pool.start();
+      const until = performance.now() + timeout;
+      const pause = new Int32Array(new SharedArrayBuffer(4));
+      while (pool.ready < threads - 1 && performance.now() < until) Atomics.wait(pause, 0, 0, 1);
+      return pool.ready + 1;
+    },
+    wat: (kernel) => builder.wat(kernel),
+  };
+}

@@ -1,0 +1,192 @@
+/** Runs an op: checks operands, picks kernel or composed form, allocates, records for backward. */
+
+import { Graph, isRecording, noGrad } from "./autograd.ts";
+import { scalar } from "./create.ts";
+import type { Device } from "./device/device.ts";
+import type { DType } from "./dtype.ts";
+import { type Definition, type KernelCall, setApply, type Types } from "./op.ts";
+import { scope } from "./scope.ts";
+import { isContiguous, rowMajor, type Shape, sameShape, sizeOf } from "./shape.ts";
+import { matchSignature, parseSignature } from "./signature.ts";
+import { Storage, Tensor } from "./tensor.ts";
+
+/** What an op makes of given shapes: result shapes and the sizes of the named axes. */
+export interface Plan {
+  readonly outputs: readonly Shape[];
+  readonly dtypes: readonly DType[];
+  readonly dims: KernelCall["dims"];
+  readonly batch: Shape;
+}
+
+/** Number of tensor inputs of a row. */
+export function arityOf(definition: Definition): number | "list" {
+  if (definition.arity !== undefined) return definition.arity;
+  if (typeof definition.shape === "string") return parseSignature(definition.shape).inputs.length;
+  throw new Error(`${definition.name}: a row with a shape function must state its arity`);
+}
+
+/** Result shapes and types of a row on given operands; throws a clear error where they don't fit. */
+export function plan(
+  definition: Definition,
+  shapes: readonly Shape[],
+  dtypes: readonly DType[],
+  options: unknown,
+): Plan {
+  const { name, shape } = definition;
+  const noDims = { batch: 1 } as KernelCall["dims"];
+  const matched =
+    typeof shape === "string"
+      ? matchSignature(parseSignature(shape), shapes, name)
+      : { outputs: shape(shapes, options as never), dims: noDims, batch: [] };
+  return { ...matched, dtypes: outputTypes(definition, dtypes, matched.outputs.length) };
+}
+
+function outputTypes(definition: Definition, dtypes: readonly DType[], outputs: number): DType[] {
+  const { name, types } = definition;
+  const expected: Types["inputs"] = types?.inputs ?? dtypes.map(() => "f32" as const);
+  let T: DType | undefined;
+  dtypes.forEach((dtype, i) => {
+    const want = expected[Math.min(i, expected.length - 1)]!;
+    const allowed = want === "T" ? (T === undefined ? (types!.T ?? ["f32"]) : [T]) : [want];
+    if (!allowed.includes(dtype)) {
+      throw new TypeError(`${name}: input ${i} is ${dtype}, expected ${allowed.join(" or ")}`);
+    }
+    if (want === "T") T = dtype;
+  });
+  return Array.from({ length: outputs }, (_, i) => {
+    const dtype = types?.outputs[i] ?? "f32";
+    return dtype === "T" ? T! : dtype;
+  });
+}
+
+/** The engine's one entry: everything that a method of Tensor does goes through here. */
+function apply(definition: Definition, args: readonly unknown[]): Tensor | Tensor[] {
+  const arity = arityOf(definition);
+  const count = arity === "list" ? 1 : arity;
+  const given = (arity === "list" ? args[0] : args.slice(0, count)) as (Tensor | number)[];
+  const inputs = operands(definition, given, arity);
+  const outputs = dispatch(definition, inputs, args[count]);
+  inputs.forEach((t, i) => {
+    if (t !== given[i]) t.dispose();
+  });
+  return outputs.length === 1 ? outputs[0]! : outputs;
+}
+
+/** Checks that the operands are tensors of one device; numbers become scalars of T. */
+function operands(
+  { name, types }: Definition,
+  given: readonly (Tensor | number)[],
+  arity: number | "list",
+): Tensor[] {
+  const tensors = given.filter((t) => t instanceof Tensor);
+  const first = tensors[0];
+  if (first === undefined || given.some((t) => t === undefined)) {
+    const wanted = arity === "list" ? "an array of tensors" : `${arity} tensor(s)`;
+    throw new TypeError(`${name}: expected ${wanted} as its first argument(s)`);
+  }
+  const other = tensors.find((t) => t.device !== first.device);
+  if (other !== undefined) {
+    throw new Error(`${name}: operands lie on ${first.device.name} and ${other.device.name}`);
+  }
+  const T = given.find((t, i) => t instanceof Tensor && types?.inputs[i] === "T") as Tensor;
+  return given.map((t) => (typeof t === "number" ? scalar(t, T?.dtype ?? "f32", first.device) : t));
+}
+
+function dispatch(definition: Definition, inputs: Tensor[], options: unknown): Tensor[] {
+  const shapes = inputs.map((t) => t.shape);
+  const dtypes = inputs.map((t) => t.dtype);
+  const planned = plan(definition, shapes, dtypes, options);
+  const real = planned.dtypes.length === 0 || planned.dtypes.includes("f32");
+  const tracked = real && isRecording() && inputs.some((t) => t.variable !== undefined);
+  if (definition.updates !== undefined) {
+    if (tracked) throw new Error(`${definition.name}: writes in place; detach() its inputs first`);
+    for (const i of definition.updates) {
+      const { shape, strides, storage } = inputs[i]!;
+      if (!isContiguous(shape, strides)) {
+        throw new Error(`${definition.name}: writes input ${i} in place, which must be packed`);
+      }
+      storage.version++;
+    }
+  }
+  const device = inputs[0]!.device;
+  // A fused op without a VJP of its own gets its gradient from its composed form.
+  if ("composed" in definition && (!device.supports(definition) || (tracked && !definition.vjp))) {
+    return scope(() => {
+      const results = [definition.composed(inputs, options as never)].flat() as Tensor[];
+      // An output that one operand alone does not reach may come out smaller than promised.
+      return results.map((t, i) => {
+        const shape = planned.outputs[i]!;
+        return sameShape(t.shape, shape) ? t : t.expand(shape);
+      });
+    });
+  }
+  const outputs =
+    "view" in definition
+      ? [viewOf(definition, inputs[0]!, options)]
+      : compute(definition, device, inputs, planned, options);
+  return tracked ? record(definition, inputs, outputs, options) : outputs;
+}
+
+function viewOf(
+  definition: Extract<Definition, { view: unknown }>,
+  input: Tensor,
+  options: unknown,
+): Tensor {
+  const seen = definition.view(input.view, options as never);
+  if (seen !== undefined) {
+    return new Tensor({ ...seen, dtype: input.dtype }, input.device, input.storage, undefined);
+  }
+  const packed = pack(input);
+  const layout = definition.view(packed.view, options as never)!;
+  const result = new Tensor(
+    { ...layout, dtype: input.dtype },
+    input.device,
+    packed.storage,
+    undefined,
+  );
+  packed.dispose();
+  return result;
+}
+
+/** A packed copy outside of the graph: the view's own node stands for it. */
+const pack = (x: Tensor): Tensor => noGrad(() => x.contiguous());
+
+function compute(
+  definition: Definition,
+  device: Device,
+  inputs: readonly Tensor[],
+  { outputs, dtypes, dims, batch }: Plan,
+  options: unknown,
+): Tensor[] {
+  const results = outputs.map((shape, i) => empty(device, shape, dtypes[i]!));
+  const views = { inputs: inputs.map((t) => t.view), outputs: results.map((t) => t.view) };
+  if (views.outputs.length === 0 || views.outputs.some((view) => sizeOf(view.shape) > 0)) {
+    device.run(definition, { ...views, dims, batch, options });
+  }
+  return results;
+}
+
+/** An uninitialised tensor. */
+export function empty(device: Device, shape: Shape, dtype: DType): Tensor {
+  const storage = new Storage(device, device.allocate(sizeOf(shape), dtype));
+  const layout = { shape, strides: rowMajor(shape), offset: 0, dtype };
+  return new Tensor(layout, device, storage, undefined);
+}
+
+function record(
+  definition: Definition,
+  inputs: readonly Tensor[],
+  outputs: readonly Tensor[],
+  options: unknown,
+): Tensor[] {
+  const graph = new Graph(definition, inputs, outputs, options);
+  return outputs.map((t, slot) => {
+    const differentiable = t.dtype === "f32";
+    const variable = differentiable ? graph.variables[slot] : undefined;
+    const result = new Tensor(t, t.device, t.storage, variable);
+    t.dispose();
+    return result;
+  });
+}
+
+setApply(apply);

@@ -1,0 +1,205 @@
+/** Reductions: sum, mean, max, min over any axes; argmax, top-k and running sums over the last. */
+
+import { type Call, fused, missing, primitive, type ReferenceCall, type Unary } from "../op.ts";
+import { normalAxis, rowMajor, type Shape, ShapeError } from "../shape.ts";
+import type { Tensor } from "../tensor.ts";
+import * as wasm from "./wasm/reduce.ts";
+
+/** One axis, some axes, or all (undefined); `keepDims` leaves axes of size 1 in their place. */
+export type Axes =
+  | undefined
+  | number
+  | readonly number[]
+  | { readonly axes?: number | readonly number[]; readonly keepDims?: boolean };
+
+type Reduction = Call<[x: Tensor, axes?: Axes]>;
+
+/** The axes that are reduced, in order, and whether they stay as size 1. */
+export function reducedAxes(rank: number, axes: Axes): { axes: number[]; keepDims: boolean } {
+  const given = typeof axes === "object" && "axes" in axes ? axes.axes : axes;
+  const keepDims = typeof axes === "object" && "keepDims" in axes && axes.keepDims === true;
+  const list =
+    given === undefined || (typeof given === "object" && !Array.isArray(given))
+      ? Array.from({ length: rank }, (_, i) => i)
+      : [given as number | number[]].flat().map((axis) => normalAxis(axis, rank, "reduce"));
+  return { axes: [...new Set(list)].sort((a, b) => a - b), keepDims };
+}
+
+function reducedShape(shape: Shape, options: Axes): number[] {
+  const { axes, keepDims } = reducedAxes(shape.length, options);
+  return shape.flatMap((n, axis) => (axes.includes(axis) ? (keepDims ? [1] : []) : [n]));
+}
+
+/** For each input element: calls `visit` with its place in the output. */
+function eachReduced(
+  { inputs: [x], outputs: [out], options }: ReferenceCall<Axes, string>,
+  visit: (value: number, at: number, out: Float64Array) => void,
+): void {
+  const { shape, data } = x!;
+  const { axes } = reducedAxes(shape.length, options);
+  const kept = rowMajor(shape.map((n, axis) => (axes.includes(axis) ? 1 : n)));
+  const strides = rowMajor(shape);
+  data.forEach((value, i) => {
+    let at = 0;
+    for (let axis = 0; axis < shape.length; axis++) {
+      if (!axes.includes(axis)) at += (Math.floor(i / strides[axis]!) % shape[axis]!) * kept[axis]!;
+    }
+    visit(value, at, out!.data);
+  });
+}
+
+/** The reduced tensor with its axes put back as size 1, so that it broadcasts with the input. */
+function restored(t: Tensor, x: Tensor, options: Axes): Tensor {
+  return t.reshape(
+    reducedShape(x.shape, { axes: reducedAxes(x.rank, options).axes, keepDims: true }),
+  );
+}
+
+const sampleAxes = (least: number) => (draw: import("../op.ts").Draw) => {
+  const shape = draw.shape(0, 3).map((n) => Math.max(n, least));
+  const axes = shape.map((_, i) => i).filter(() => draw.int(0, 1) === 1);
+  return { inputs: [{ shape }], options: { axes, keepDims: draw.int(0, 1) === 1 } as Axes };
+};
+
+/** Σ x over `axes`; over no element it is 0. */
+export const sum: Reduction = primitive<Axes>({
+  arity: 1,
+  shape: ([x], options) => [reducedShape(x!, options)],
+  reference: (call) =>
+    eachReduced(call, (value, at, out) => {
+      out[at]! += value;
+    }),
+  vjp: (g, [x], { options }) => [restored(g, x!, options)],
+  keeps: "nothing",
+  wasm: wasm.sum,
+  sample: sampleAxes(0),
+});
+
+/** Σ x / n over `axes`; over no element it is NaN. */
+export const mean: Reduction = fused<Axes>({
+  arity: 1,
+  shape: ([x], options) => [reducedShape(x!, options)],
+  composed: ([x], options) => {
+    const { axes } = reducedAxes(x!.rank, options);
+    return x!.sum(options).mul(1 / axes.reduce((n, axis) => n * x!.shape[axis]!, 1));
+  },
+  wasm: missing("a sum and one multiplication"),
+  sample: sampleAxes(1),
+});
+
+function extremum(
+  name: string,
+  start: number,
+  pick: (a: number, b: number) => number,
+  kernel: typeof wasm.max,
+) {
+  return primitive<Axes>({
+    arity: 1,
+    shape: ([x], options) => {
+      const { axes } = reducedAxes(x!.length, options);
+      const empty = axes.find((axis) => x![axis] === 0);
+      if (empty !== undefined) throw new ShapeError(`${name}: axis ${empty} has no element`);
+      return [reducedShape(x!, options)];
+    },
+    reference: (call) => {
+      call.outputs[0]!.data.fill(start);
+      eachReduced(call, (value, at, out) => {
+        out[at] = pick(out[at]!, value);
+      });
+    },
+    vjp: (g, [x], { outputs: [y], options }) => {
+      const { axes } = reducedAxes(x!.rank, options);
+      const hit = x!.equal(restored(y!, x!, options)).toF32();
+      return [hit.mul(restored(g, x!, options)).div(hit.sum({ axes, keepDims: true }))];
+    },
+    keeps: "both",
+    wasm: kernel,
+    sample: sampleAxes(1),
+  });
+}
+
+/** The largest element over `axes`; equal ones share the gradient. */
+export const max: Reduction = extremum("max", -Infinity, Math.max, wasm.max);
+
+/** The smallest element over `axes`; equal ones share the gradient. */
+export const min: Reduction = extremum("min", Infinity, Math.min, wasm.min);
+
+/** Σ x² of all elements: one number. */
+export const sumOfSquares: Unary = fused({
+  arity: 1,
+  shape: () => [[]],
+  composed: ([x]) => x!.square().sum(),
+  wasm: wasm.sumOfSquares,
+  sample: (draw) => ({ inputs: [{ shape: draw.shape(0, 3) }], options: undefined }),
+});
+
+/** Index of the largest element of the last axis; the first of equal ones. */
+export const argmax: Unary = primitive({
+  shape: "... n -> ...",
+  types: { inputs: ["f32"], outputs: ["i32"] },
+  reference: ({ inputs: [x], outputs: [out], dims: { batch, n } }) => {
+    for (let row = 0; row < batch; row++) {
+      let best = 0;
+      for (let i = 1; i < n; i++) if (x!.data[row * n + i]! > x!.data[row * n + best]!) best = i;
+      out!.data[row] = best;
+    }
+  },
+  vjp: missing("an index is not differentiable"),
+  wasm: wasm.argmax,
+});
+
+/** The k largest of the last axis, largest first, and their indices: [values, indices]. */
+export const topK: Call<[x: Tensor, k: number], [values: Tensor, indices: Tensor]> =
+  primitive<number>({
+    arity: 1,
+    shape: ([x], k) => {
+      const n = x!.at(-1) ?? 0;
+      if (!(Number.isInteger(k) && k >= 0 && k <= n)) {
+        throw new ShapeError(`topK: k is ${k}, the last axis has ${n} elements`);
+      }
+      const shape = [...x!.slice(0, -1), k];
+      return [shape, shape];
+    },
+    types: { inputs: ["f32"], outputs: ["f32", "i32"] },
+    reference: ({ inputs: [x], outputs: [values, indices], options: k }) => {
+      const n = x!.shape.at(-1)!;
+      for (let row = 0; row * n < x!.data.length; row++) {
+        const line = x!.data.subarray(row * n, (row + 1) * n);
+        const order = Array.from(line.keys()).sort((a, b) => line[b]! - line[a]! || a - b);
+        for (let i = 0; i < k; i++) {
+          values!.data[row * k + i] = line[order[i]!]!;
+          indices!.data[row * k + i] = order[i]!;
+        }
+      }
+    },
+    vjp: (g, [x], { outputs: [, indices] }) => [g.scatterAlong(indices!, x!.shape.at(-1)!)],
+    keeps: "both",
+    wasm: wasm.topK,
+    sample: (draw) => {
+      const shape = [...draw.shape(0, 2), Math.max(1, draw.size())];
+      return { inputs: [{ shape }], options: draw.int(1, shape.at(-1)!) };
+    },
+  });
+
+/** Running sum over the last axis: yᵢ = Σ_{j<=i} xⱼ, or with `reverse` Σ_{j>=i} xⱼ. */
+export const cumulativeSum: Call<[x: Tensor, options?: { reverse: boolean }]> = primitive<
+  { reverse: boolean } | undefined,
+  "... n -> ... n"
+>({
+  shape: "... n -> ... n",
+  reference: ({ inputs: [x], outputs: [out], dims: { batch, n }, options }) => {
+    for (let row = 0; row < batch; row++) {
+      let total = 0;
+      for (let i = 0; i < n; i++) {
+        const at = row * n + (options?.reverse ? n - 1 - i : i);
+        total += x!.data[at]!;
+        out!.data[at] = total;
+      }
+    }
+  },
+  vjp: (g, _, { options }) => [g.cumulativeSum({ reverse: !options?.reverse })],
+  keeps: "nothing",
+  sampleOptions: { reverse: true },
+  tolerance: 1e-4, // f32 running sums
+  wasm: wasm.cumulativeSum,
+});

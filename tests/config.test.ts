@@ -1,0 +1,268 @@
+/** Configuration: flags, files, presets, contradictions and hashes, and what users read of errors. */
+import assert from "node:assert/strict";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import {
+  contradictions,
+  presetNames,
+  seedsOf,
+  type TrainConfig,
+  trainConfig,
+  trainShape,
+} from "../rl/config.ts";
+import { fieldsOf } from "../rl/fields.ts";
+import { configHash, differences } from "../rl/hash.ts";
+import { commandFlags, dryRunText, presetConfig, resolveConfig, trainHelp } from "../rl/resolve.ts";
+import { createRun } from "../rl/run.ts";
+import { UserError } from "../rl/user_error.ts";
+import { scratchFolder } from "./support/disk.ts";
+
+const { path: scratch } = scratchFolder();
+
+const jsonFile = (name: string, value: unknown) => {
+  const path = join(scratch, name);
+  writeFileSync(path, typeof value === "string" ? value : JSON.stringify(value));
+  return path;
+};
+
+const configOf = (...argv: string[]): TrainConfig => {
+  const resolved = resolveConfig(argv);
+  assert.equal(resolved.help, null);
+  return (resolved as Extract<typeof resolved, { help: null }>).config;
+};
+
+/** The message of the UserError that these flags give; also: nothing was written. */
+function refusal(...argv: string[]): string {
+  const before = readdirSync(scratch, { recursive: true }).length;
+  let message = "";
+  assert.throws(
+    () => resolveConfig(argv),
+    (error) => {
+      assert.ok(error instanceof UserError, `a user's mistake gave ${error}`);
+      assert.equal(error.exitCode, 2);
+      message = error.message;
+      return true;
+    },
+  );
+  assert.equal(readdirSync(scratch, { recursive: true }).length, before, "something was written");
+  return message;
+}
+
+describe("precedence", () => {
+  test("no flags at all give the smoke preset, which is the schema's default", () => {
+    assert.deepEqual(configOf(), presetConfig("smoke"));
+    assert.equal(configOf().model.hiddenSize, 64);
+    assert.equal(trainConfig.parse({}).grpo.groupSize, 16);
+  });
+
+  test("flags win over the file, the file over the preset, the preset over defaults", () => {
+    const file = jsonFile("layers.json", { grpo: { steps: 77, clipLow: 0.1 }, seed: 5 });
+    const config = configOf("--preset", "demo", "--config", file, "--grpo.clip-low", "0.3");
+    assert.equal(config.model.hiddenSize, 128, "preset");
+    assert.equal(config.grpo.steps, 77, "file over preset");
+    assert.equal(config.grpo.clipLow, 0.3, "flag over file");
+    assert.equal(config.grpo.clipHigh, 0.2, "default");
+    assert.equal(config.seed, 5, "file over default");
+  });
+
+  test("the file may name the preset, and a flag another one", () => {
+    const file = jsonFile("preset.json", { preset: "demo" });
+    assert.equal(configOf("--config", file).model.hiddenSize, 128);
+    assert.equal(configOf("--config", file, "--preset", "smoke").model.hiddenSize, 64);
+  });
+
+  test("a run's config.json is a config file, and seeds still follow --seed", () => {
+    const dir = join(scratch, "earlier");
+    createRun({ dir, config: configOf("--grpo.steps", "33", "--seeds.rl", "9") }).close();
+    const config = configOf("--config", join(dir, "config.json"), "--seed", "4");
+    assert.equal(config.grpo.steps, 33);
+    assert.deepEqual(seedsOf(config), { world: 4, pretrain: 4, rl: 9 });
+  });
+
+  test("every preset resolves without a contradiction; null is the default but for its world", () => {
+    for (const preset of presetNames) assert.deepEqual(contradictions(presetConfig(preset)), []);
+    const keys = differences(presetConfig("smoke"), presetConfig("null")).map(({ key }) => key);
+    assert.deepEqual(
+      keys.filter((key) => !key.startsWith("world.")),
+      ["preset"],
+    );
+  });
+});
+
+describe("the forms of a flag", () => {
+  test("--name value, --name=value, --no-name, lists, none, negative numbers", () => {
+    const config = configOf(
+      ...["--grpo.clip-low=0.1", "--no-model.tie-word-embeddings", "--seeds.rl", "7"],
+      ...["--pretrain.betas", "0.8,0.99", "--evaluate.pass-at-k", "1,8", "--seeds.world", "none"],
+    );
+    assert.equal(config.grpo.clipLow, 0.1);
+    assert.equal(config.model.tieWordEmbeddings, false);
+    assert.deepEqual(config.pretrain.betas, [0.8, 0.99]);
+    assert.deepEqual(config.evaluate.passAtK, [1, 8]);
+    assert.deepEqual(seedsOf(config), { world: 1, pretrain: 1, rl: 7 });
+    assert.match(
+      refusal("--seed", "-1"),
+      /--seed is "-1"; expected an integer in \[0, 4294967295\]/,
+    );
+  });
+
+  test("--out, --resume and --dry-run are no settings", () => {
+    const resolved = resolveConfig(["--out", "somewhere", "--dry-run"]);
+    assert.ok(resolved.help === null);
+    assert.equal(resolved.out, "somewhere");
+    assert.equal(resolved.resume, null);
+    assert.equal(resolved.dryRun, true);
+    assert.equal(resolved.hash, configHash(configOf()));
+  });
+});
+
+describe("mistakes are named, with the nearest real name", () => {
+  const cases: [name: string, argv: string[], message: RegExp][] = [
+    ["flag", ["--sede", "3"], /^unknown flag --sede; did you mean --seed\?/],
+    ["flag with =", ["--sede=3"], /^unknown flag --sede; did you mean --seed\?/],
+    ["group left out", ["--clip-low", "0.1"], /--clip-low; did you mean --grpo.clip-low\?/],
+    ["beginning only", ["--clip-hi", "1"], /--clip-hi; did you mean --grpo.clip-high\?/],
+    ["swapped letters", ["--grpo.setps", "9"], /--grpo.setps; did you mean --grpo.steps\?/],
+    ["camel case", ["--grpo.clipLow", "1"], /--grpo.clipLow; did you mean --grpo.clip-low\?/],
+    ["negation", ["--no-model.tie-embeddings"], /mean --no-model.tie-word-embeddings\?/],
+    ["far from all", ["--zzzzqqqq", "1"], /^unknown flag --zzzzqqqq\n/],
+    ["stray word", ["demo"], /^unexpected "demo": settings are given as --name value/],
+    ["no value", ["--reward", "--seed", "1"], /^--reward needs a value: one of exact, alias/],
+    ["no folder", ["--out"], /^--out needs a value: DIR/],
+    ["not a number", ["--grpo.clip-low", "abc"], /^--grpo.clip-low is "abc"; expected a number in/],
+    ["not an integer", ["--seed", "1.5"], /^--seed is "1.5"; expected an integer/],
+    ["empty", ["--seed="], /^--seed is ""; expected an integer/],
+    ["out of range", ["--grpo.clip-low", "1.5"], /is "1.5"; expected a number in \[0, 1\]/],
+    [
+      "not of the enum",
+      ["--method", "grop"],
+      /--method is "grop"; expected one of grpo; did you me/,
+    ],
+    ["wrong list", ["--pretrain.betas", "0.9"], /"0.9"; expected 2 comma-separated values, each a/],
+    ["wrong element", ["--evaluate.pass-at-k", "1,x"], /"1,x"; expected a comma-separated list/],
+    ["not a boolean", ["--model.tie-word-embeddings", "7"], /is "7"; expected true or false/],
+    ["two folders", ["--out", "a", "--resume", scratch], /--out and --resume name two folders/],
+    ["file missing", ["--config", "no/such.json"], /^--config no\/such.json cannot be read: /],
+    ["resume of nothing", ["--resume", "no/such"], /^no\/such is no run folder: no\/such.config/],
+  ];
+  for (const [name, argv, message] of cases) {
+    test(name, () => assert.match(refusal(...argv).replaceAll("2 problems:\n  - ", ""), message));
+  }
+
+  test("all problems of all sources come together", () => {
+    const file = jsonFile("many.json", { grpo: { stepz: 1 }, sead: 2, model: { heads: "x" } });
+    const text = refusal("--config", file, "--sede", "3", "--seed", "abc");
+    assert.match(text, /^5 problems:\n/);
+    assert.match(text, /unknown flag --sede/);
+    assert.match(text, /unknown key "grpo.stepz"; did you mean grpo.steps\?/);
+    assert.match(text, /unknown key "sead"; did you mean seed\?/);
+    assert.match(text, /many.json: "model.heads" is "x"; expected an integer of at least 1/);
+    assert.match(text, /--seed is "abc"; expected an integer/);
+  });
+});
+
+describe("mistakes in the JSON file", () => {
+  const cases: [name: string, content: unknown, message: RegExp][] = [
+    ["unknown key", { sede: 1 }, /unknown key "sede"; did you mean seed\?/],
+    [
+      "unknown key inside",
+      { grpo: { clipLo: 1 } },
+      /key "grpo.clipLo"; did you mean grpo.clipLow\?/,
+    ],
+    ["key outside its group", { clipLow: 0.1 }, /"clipLow"; did you mean grpo.clipLow\?/],
+    ["unknown group", { grpoo: { steps: 1 } }, /unknown key "grpoo"; did you mean grpo\?/],
+    [
+      "group as number",
+      { grpo: 3 },
+      /"grpo" is 3; expected an object with keys such as grpo.steps/,
+    ],
+    ["number as text", { seed: "1" }, /"seed" is "1"; expected an integer/],
+    ["null", { grpo: { steps: null } }, /"grpo.steps" is null; expected an integer/],
+    ["nested too deep", { seed: { world: 1 } }, /"seed" is {"world":1}; expected an integer/],
+    ["preset", { preset: "smok" }, /"preset" is "smok"; expected one of .*; did you mean smoke\?/],
+    ["an array", [1], /must hold a JSON object/],
+    ["not JSON", "{ seed: 1 }", /is not JSON: /],
+  ];
+  for (const [name, content, message] of cases) {
+    test(name, () => {
+      const file = jsonFile(`${name}.json`, content);
+      const text = refusal("--config", file);
+      assert.match(text, message);
+      assert.ok(text.includes(file), "the file is named");
+    });
+  }
+});
+
+describe("settings that contradict each other", () => {
+  const cases: [argv: string[], message: RegExp][] = [
+    [
+      ["--model.heads=3", "--model.key-value-heads=3"],
+      /model.heads 3 does not divide model.hiddenSize 64/,
+    ],
+    [["--model.key-value-heads", "3"], /model.keyValueHeads 3 does not divide model.heads 4/],
+    [["--model.hidden-size", "12"], /hiddenSize 12 \/ model.heads 4 is odd: rotary/],
+    [
+      ["--world.facts", "atlas", "--world.entities", "99"],
+      /^world.entities: .*invented facts only/,
+    ],
+    [["--world.qa-share", "1"], /^world.qaShare: qaShare is 1: no document would state a fact/],
+    [["--grpo.top-p", "0.9"], /grpo.topP 0.9 in training: a filter renormalises .*; use 1/],
+    [["--grpo.top-k", "5"], /grpo.topK 5 in training: a filter renormalises .*; use 0/],
+    [["--grpo.group-size", "1"], /groupSize 1 with grpo.advantage std: .*; use at least 2/],
+    [["--grpo.group-size=1", "--grpo.advantage=leaveOneOut"], /1 with grpo.advantage leaveOneOut/],
+    [["--grpo.kl-coefficient", "0.1"], /klCoefficient 0.1 without an estimator: set grpo.klEst/],
+    [["--grpo.kl-coefficient=1", "--grpo.kl-estimator=k1"], /expected gradient of 0: use k2, or/],
+    [["--grpo.mini-batches", "3"], /miniBatches 3 does not divide the 1024 rollouts/],
+    [["--evaluate.pass-at-k", "1,512"], /passAtKSamples 256 cannot estimate pass@512/],
+    [["--grpo.warmup", "500"], /grpo.warmup 500 never ends within grpo.steps 120/],
+    [["--pretrain.steps", "10"], /pretrain.warmup 50 never ends within pretrain.steps 10/],
+  ];
+  for (const [argv, message] of cases) {
+    test(argv.join(" "), () => {
+      assert.match(refusal(...argv), message);
+      assert.equal(refusal(...argv).split("\n").length, 2, "one problem and the hint");
+    });
+  }
+
+  test("trainConfig.parse refuses them, too", () => {
+    const result = trainConfig.safeParse({ grpo: { topP: 0.5 } });
+    assert.match(result.error?.issues[0]?.message ?? "", /topP 0.5 in training/);
+  });
+});
+
+describe("help and dry run", () => {
+  test("help names every flag, with its description and the preset's default", () => {
+    const text = trainHelp("demo").replace(/\s+/g, " ");
+    for (const field of fieldsOf(trainShape)) {
+      const name = field.flag.slice(2);
+      assert.ok(
+        text.includes(field.kind === "boolean" ? ` --[no-]${name} ` : ` --${name} <`),
+        `${name} is missing`,
+      );
+      assert.ok(field.description.length > 0, `${name} has no description`);
+      assert.ok(text.includes(field.description), `${name}: ${field.description}`);
+    }
+    for (const { flag } of commandFlags) assert.ok(text.includes(` ${flag} `));
+    assert.match(text, /--grpo.steps <integer> [^(]*\(default 240\)/);
+    for (const line of trainHelp("demo").split("\n")) assert.ok(line.length <= 100, line);
+  });
+
+  test("--help is answered even beside mistakes", () => {
+    for (const flag of ["--help", "-h"]) {
+      assert.equal(resolveConfig(["--sede", flag]).help, trainHelp("smoke"));
+    }
+    assert.equal(resolveConfig(["--preset", "demo", "--help"]).help, trainHelp("demo"));
+  });
+
+  test("the dry run shows origins and a command that gives the same run", () => {
+    const resolved = resolveConfig(["--preset", "demo", "--seeds.rl", "3", "--grpo.clip-low=0.1"]);
+    assert.ok(resolved.help === null);
+    const text = dryRunText(resolved);
+    assert.match(text, /^grpo.clipLow +0.1 +flag$/m);
+    assert.match(text, /^grpo.steps +240 +preset demo$/m);
+    assert.match(text, /^seeds +world 1, pretrain 1, rl 3$/m);
+    const command = text.match(/^repeat +bun run rl\/train.ts (.*)$/m)![1]!;
+    assert.deepEqual(configOf(...command.split(" ")), resolved.config);
+  });
+});

@@ -1,0 +1,396 @@
+/** The transformer: its parts against plain forms, gradients, exact ratios, training, no leaks. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Batch, completionBatch, sequenceBatch } from "../model/batch.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
+import {
+  cloneParameters,
+  disposeParameters,
+  gradientsOf,
+  headName,
+  initialParameters,
+  parameterCount,
+  requireGradients,
+} from "../model/parameters.ts";
+import { batchLogProbs } from "../model/score.ts";
+import { hidden, logits, tokenLogProbs } from "../model/transformer.ts";
+import { noGrad, reference, scope, type Tensor, tensor, useDevice } from "../tensor/mod.ts";
+import {
+  devices,
+  leftBehind,
+  onDevices,
+  tinyConfig,
+  tinyModel,
+  toleranceOn,
+} from "./tiny_model.ts";
+
+const ids = (rows: number[][]): Tensor =>
+  tensor(Int32Array.from(rows.flat()), [rows.length, rows[0]!.length]);
+
+function near(actual: Tensor, expected: Tensor, tolerance: number): void {
+  assert.deepEqual(actual.shape, expected.shape);
+  const [a, b] = [Float64Array.from(actual.dataSync()), expected.dataSync()];
+  const worst = a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
+  assert.ok(worst <= tolerance, `largest difference ${worst}`);
+}
+
+test("a config keeps unknown keys and fills in what may be left out", () => {
+  const config = tinyConfig({ some_future_key: [1] } as object);
+  assert.deepEqual(config.some_future_key, [1]);
+  assert.equal(config.head_dim, 4);
+  assert.equal(config.rope_theta, 10_000);
+  const newer = tinyConfig({
+    rope_parameters: { rope_type: "default", rope_theta: 500 },
+  } as object);
+  assert.equal(newer.rope_theta, 500);
+});
+
+test("a config that contradicts itself is refused, naming field and value", () => {
+  const refused: [object, RegExp][] = [
+    [{ num_attention_heads: 3 }, /hidden_size is 16.*num_attention_heads 3/s],
+    [{ head_dim: 5 }, /head_dim is 5/],
+    [{ num_key_value_heads: 3 }, /num_key_value_heads is 3.*num_attention_heads 4/],
+    [{ model_type: "gpt2" }, /model_type is "gpt2"/],
+    [{ hidden_act: "gelu" }, /hidden_act is "gelu"/],
+    [{ rope_scaling: { rope_type: "yarn" } }, /rope_scaling is .*yarn/],
+    [{ attention_bias: true }, /attention_bias is true/],
+    [{ vocab_size: -2 }, /vocab_size is -2/],
+    [{ vocab_size: undefined }, /vocab_size is missing/],
+    [{ eos_token_id: [2, 23] }, /eos_token_id is \[2,23\]/],
+  ];
+  for (const [change, message] of refused) {
+    assert.throws(() => tinyConfig(change), { name: "InputError", message });
+  }
+  assert.throws(() => parseConfig(null, "there/config.json"), /^InputError: there\/config\.json/);
+});
+
+test("start values depend on seed and name, and have the stated deviation", () => {
+  const config = tinyConfig({ hidden_size: 64, vocab_size: 100, tie_word_embeddings: false });
+  const tree = initialParameters(config, { seed: 1 });
+  const again = initialParameters(config, { seed: 1 });
+  const other = initialParameters(config, { seed: 2 });
+  const values = (from: typeof tree, name: string) => [...from.get(name)!.dataSync()];
+  const deviation = (name: string) => {
+    const x = values(tree, name);
+    return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length);
+  };
+  const query = "model.layers.1.self_attn.q_proj.weight";
+  assert.deepEqual(values(tree, query), values(again, query));
+  assert.notDeepEqual(values(tree, query), values(other, query));
+  assert.notDeepEqual(values(tree, query), values(tree, query.replace("1", "0")));
+  assert.ok(Math.abs(deviation("lm_head.weight") / 0.02 - 1) < 0.05);
+  assert.ok(Math.abs(deviation(query.replace("q_", "o_")) / 0.01 - 1) < 0.05);
+  assert.deepEqual(new Set(values(tree, "model.norm.weight")), new Set([1]));
+  const untied = 2 * 100 * 64 + 64 + 2 * (2 * 64 + 64 * (2 * 64 + 2 * 32) + 3 * 64 * 24);
+  assert.equal(parameterCount(tree), untied);
+  assert.equal(parameterCount(tinyModel().parameters), 23 * 16 + 16 + 2 * (32 + 16 * 48 + 1152));
+});
+
+onDevices("no token sees what follows it, and rows don't see each other", () => {
+  const { config, parameters } = tinyModel();
+  const a = hidden(
+    parameters,
+    config,
+    ids([
+      [1, 2, 3, 4, 5],
+      [6, 7, 8, 9, 10],
+    ]),
+  );
+  const b = hidden(
+    parameters,
+    config,
+    ids([
+      [1, 2, 3, 9, 9],
+      [11, 12, 13, 14, 15],
+    ]),
+  );
+  const first = (t: Tensor) =>
+    t
+      .slice([
+        [0, 1],
+        [0, 3],
+      ])
+      .dataSync();
+  assert.deepEqual(first(a), first(b));
+  assert.notDeepEqual(a.slice([[0, 1], [3]]).dataSync(), b.slice([[0, 1], [3]]).dataSync());
+});
+
+onDevices("the logits are those of a second, plain implementation", (device) => {
+  const { config, parameters } = tinyModel({ rope_theta: 50 });
+  const tokens = [3, 1, 4, 1, 5, 9, 2];
+  const expected = plainLogits(parameters, config, tokens);
+  near(
+    logits(parameters, config, hidden(parameters, config, ids([tokens]))),
+    tensor([expected]),
+    device === reference ? 1e-12 : 1e-4,
+  );
+});
+
+/** Llama in loops over plain arrays, written from its description: [position][word]. */
+function plainLogits(tree: Map<string, Tensor>, config: ModelConfig, tokens: number[]): number[][] {
+  const matrix = (name: string) => tree.get(`${name}.weight`)!.toArray() as number[][];
+  const vector = (name: string) => tree.get(`${name}.weight`)!.toArray() as number[];
+  const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+  const times = (w: number[][], x: number[]) => w.map((row) => dot(row, x));
+  const plus = (a: number[], b: number[]) => a.map((x, i) => x + b[i]!);
+  const norm = (x: number[], name: string) => {
+    const scale = 1 / Math.sqrt(dot(x, x) / x.length + config.rms_norm_eps);
+    return vector(name).map((w, i) => x[i]! * scale * w);
+  };
+  const d = config.head_dim;
+  const turn = (x: number[], at: number) =>
+    x.map((value, i) => {
+      const angle = at * config.rope_theta ** ((-2 * (i % (d / 2))) / d);
+      const partner = i < d / 2 ? -x[i + d / 2]! : x[i - d / 2]!;
+      return value * Math.cos(angle) + partner * Math.sin(angle);
+    });
+  const head = (x: number[], h: number) => x.slice(h * d, (h + 1) * d);
+  let states = tokens.map((id) => matrix("model.embed_tokens")[id]!);
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const name = (part: string) => `model.layers.${layer}.${part}`;
+    const normed = states.map((x) => norm(x, name("input_layernorm")));
+    const all = (part: string) => normed.map((x) => times(matrix(name(`self_attn.${part}`)), x));
+    const [q, k, v] = [all("q_proj"), all("k_proj"), all("v_proj")];
+    const shared = config.num_attention_heads / config.num_key_value_heads;
+    states = states.map((x, t) => {
+      const mixed = Array.from({ length: config.num_attention_heads }, (_, h) => {
+        const group = Math.floor(h / shared);
+        const query = turn(head(q[t]!, h), t);
+        const weights = k.slice(0, t + 1).map((key, s) => {
+          return Math.exp(dot(query, turn(head(key, group), s)) / Math.sqrt(d));
+        });
+        const total = weights.reduce((a, b) => a + b);
+        return head(q[t]!, h).map(
+          (_, i) =>
+            dot(
+              weights,
+              v.slice(0, t + 1).map((y) => head(y, group)[i]!),
+            ) / total,
+        );
+      });
+      return plus(x, times(matrix(name("self_attn.o_proj")), mixed.flat()));
+    });
+    states = states.map((x) => {
+      const y = norm(x, name("post_attention_layernorm"));
+      const up = times(matrix(name("mlp.up_proj")), y);
+      const gate = times(matrix(name("mlp.gate_proj")), y).map((z) => z / (1 + Math.exp(-z)));
+      return plus(
+        x,
+        times(
+          matrix(name("mlp.down_proj")),
+          gate.map((z, i) => z * up[i]!),
+        ),
+      );
+    });
+  }
+  return states.map((x) => times(matrix("model.embed_tokens"), norm(x, "model.norm")));
+}
+
+onDevices("grouped heads equal full heads whose keys and values repeat", (device) => {
+  const { config, parameters } = tinyModel();
+  const full = { ...config, num_key_value_heads: 4 };
+  const repeated = new Map(
+    [...parameters].map(([name, t]) => {
+      if (!/[kv]_proj/.test(name)) return [name, t] as const;
+      const groups = t.reshape([2, 1, 4, 16]).expand([2, 2, 4, 16]).contiguous();
+      return [name, groups.reshape([16, 16])] as const;
+    }),
+  );
+  const tokens = ids([
+    [5, 3, 8, 0],
+    [1, 1, 2, 22],
+  ]);
+  const grouped = hidden(parameters, config, tokens);
+  near(hidden(repeated, full, tokens), grouped, toleranceOn(device));
+});
+
+onDevices("an untied head that equals the embedding gives the tied model's logits", () => {
+  const { config, parameters } = tinyModel();
+  const untied = { ...config, tie_word_embeddings: false };
+  const embedding = parameters.get(headName(config))!;
+  const both = new Map([...parameters, ["lm_head.weight", embedding]]);
+  const states = hidden(parameters, config, ids([[4, 5, 6]]));
+  const scores = logits(parameters, config, states);
+  assert.deepEqual(scores.shape, [1, 3, 23]);
+  assert.deepEqual(logits(both, untied, states).dataSync(), scores.dataSync());
+});
+
+onDevices(
+  "tokenLogProbs is log softmax(logits / T) at the target, and 0 where there is none",
+  (device) => {
+    const { config, parameters } = tinyModel();
+    const tokens = ids([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]);
+    const targets = ids([
+      [2, 3, -1],
+      [-1, 6, 0],
+    ]);
+    const got = tokenLogProbs(parameters, config, tokens, targets, { temperature: 0.7 });
+    const scores = logits(parameters, config, hidden(parameters, config, tokens)).div(0.7);
+    const all = scores.logSoftmax().toArray() as number[][][];
+    const expected = [
+      [all[0]![0]![2]!, all[0]![1]![3]!, 0],
+      [0, all[1]![1]![6]!, all[1]![2]![0]!],
+    ];
+    near(got, tensor(expected), toleranceOn(device));
+  },
+);
+
+onDevices("rows and chunks change no bit of tokenLogProbs", () => {
+  const { config, parameters } = tinyModel();
+  const tokens = ids([
+    [1, 2, 3, 9],
+    [4, 5, 6, 8],
+  ]);
+  const targets = ids([
+    [2, 3, -1, -1],
+    [-1, 6, 0, 4],
+  ]);
+  const plain = tokenLogProbs(parameters, config, tokens, targets).dataSync();
+  for (const options of [
+    { rows: [0, 1, 5, 6, 7] },
+    { chunk: 3 },
+    { rows: [7, 6, 5, 1, 0], chunk: 2 },
+  ]) {
+    const got = tokenLogProbs(parameters, config, tokens, targets, options);
+    assert.deepEqual(got.dataSync(), plain);
+  }
+  const none = tokenLogProbs(parameters, config, tokens, targets, { rows: [] });
+  assert.deepEqual([...none.dataSync()], new Array(8).fill(0));
+});
+
+test("the gradient of the loss agrees with central differences in f64", () => {
+  const before = useDevice(reference);
+  try {
+    for (const tied of [true, false]) {
+      const { config, parameters } = tinyModel({ tie_word_embeddings: tied, vocab_size: 11 });
+      const batch = completionBatch(
+        [[1, 2], [3]],
+        [
+          [4, 5, 6],
+          [7, 8],
+        ],
+      );
+      const loss = (tree: Map<string, Tensor>) =>
+        batchLogProbs(tree, config, batch, { temperature: 0.8 }).sum().mul(-0.2);
+      requireGradients(parameters);
+      const gradients = gradientsOf(loss(parameters), parameters);
+      for (const [name, t] of parameters) checkEntries(name, t, gradients.get(name)!);
+
+      function checkEntries(name: string, t: Tensor, gradient: Tensor): void {
+        const values = Float64Array.from(t.dataSync());
+        const at = (i: number, step: number) => {
+          const moved = Float64Array.from(values);
+          moved[i]! += step;
+          const tree = new Map(parameters).set(name, tensor(moved, t.shape));
+          return noGrad(() => scope(() => loss(tree).item()));
+        };
+        const step = 1e-5;
+        for (const i of [0, Math.floor(t.size / 2), t.size - 1]) {
+          const slope = (at(i, step) - at(i, -step)) / (2 * step);
+          const got = gradient.dataSync()[i]!;
+          assert.ok(
+            Math.abs(got - slope) <= 1e-8 + 1e-6 * Math.abs(slope),
+            `${name}[${i}] ${got} ${slope}`,
+          );
+        }
+      }
+    }
+  } finally {
+    useDevice(before);
+  }
+});
+
+test("every device gives the reference's gradients", () => {
+  const batch = sequenceBatch([
+    [1, 2, 3, 4, 5, 6, 7],
+    [8, 9, 10],
+    [11, 12, 13, 14],
+  ]);
+  const results = devices.map((device) => {
+    const before = useDevice(device);
+    const { config, parameters } = tinyModel();
+    requireGradients(parameters);
+    const loss = batchLogProbs(parameters, config, batch).sum().mul(-0.1);
+    const gradients = gradientsOf(loss, parameters);
+    useDevice(before);
+    return new Map([...gradients].map(([name, g]) => [name, g.dataSync()]));
+  });
+  for (const result of results.slice(1)) {
+    for (const [name, expected] of results[0]!) {
+      const got = result.get(name)!;
+      expected.forEach((g, i) => {
+        assert.ok(
+          Math.abs(got[i]! - g) <= 1e-4 * (1 + Math.abs(g)),
+          `${name}[${i}] ${got[i]} ${g}`,
+        );
+      });
+    }
+  }
+  assert.equal(results.length, devices.length);
+});
+
+onDevices("the ratio of the policy to itself is exactly 1, with and without the tape", () => {
+  const { config, parameters } = tinyModel();
+  const batch = completionBatch([[1, 2, 3], [4], [5, 6]], [[7], [8, 9, 10], [11, 12]]);
+  const options = { temperature: 0.9 };
+  const old = noGrad(() => batchLogProbs(parameters, config, batch, options));
+  requireGradients(parameters);
+  const fresh = batchLogProbs(parameters, config, batch, options);
+  assert.deepEqual(new Set(fresh.sub(old).exp().dataSync()), new Set([1]));
+});
+
+onDevices("gradients of micro-batches add up, and nothing is left behind", async (device) => {
+  const { config, parameters } = tinyModel();
+  requireGradients(parameters);
+  const rows = [
+    [1, 2, 3, 4],
+    [5, 6, 7, 8],
+  ];
+  const loss = (batch: Batch) => batchLogProbs(parameters, config, batch).sum();
+  const whole = gradientsOf(loss(sequenceBatch(rows)), parameters);
+  const left = await leftBehind(device, () =>
+    scope(() => {
+      const first = gradientsOf(loss(sequenceBatch([rows[0]!])), parameters);
+      const both = gradientsOf(loss(sequenceBatch([rows[1]!])), parameters, first);
+      for (const [name, g] of both) near(g, whole.get(name)!, 10 * toleranceOn(device));
+    }),
+  );
+  assert.equal(left, 0);
+});
+
+onDevices("a forward pass frees all but its result, and a copy is independent", async (device) => {
+  const { config, parameters } = tinyModel();
+  const tokens = ids([[1, 2, 3, 4]]);
+  hidden(parameters, config, tokens);
+  const pass = () => noGrad(() => hidden(parameters, config, tokens));
+  const kept: Tensor[] = [];
+  assert.equal(await leftBehind(device, () => kept.push(pass())), 1);
+  assert.equal(await leftBehind(device, () => pass().dispose()), 0);
+  const copies: Map<string, Tensor>[] = [];
+  const copying = () => copies.push(cloneParameters(parameters));
+  assert.equal(await leftBehind(device, copying), parameters.size);
+  const [copy] = copies;
+  assert.notEqual(
+    copy!.get("model.norm.weight")!.storage,
+    parameters.get("model.norm.weight")!.storage,
+  );
+  assert.deepEqual(
+    copy!.get("model.norm.weight")!.dataSync(),
+    parameters.get("model.norm.weight")!.dataSync(),
+  );
+  disposeParameters(copy!);
+  assert.ok(copy!.get("model.norm.weight")!.disposed);
+});
+
+test("what doesn't fit is refused in words", () => {
+  const { config, parameters } = tinyModel({ max_position_embeddings: 3 });
+  assert.throws(() => hidden(parameters, config, ids([[1, 2, 3, 4]])), /4 positions.*is 3/);
+  assert.throws(() => hidden(parameters, config, tensor(Int32Array.of(1))), /expected \[b t\]/);
+  assert.throws(() => completionBatch([[]], [[1]]), /prompt 0 is empty.*BOS/);
+  parameters.delete("model.norm.weight");
+  assert.throws(() => hidden(parameters, config, ids([[1]])), /no model\.norm\.weight/);
+});
