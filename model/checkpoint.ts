@@ -4,7 +4,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Device, type Shape, type Tensor, tensor } from "../tensor/mod.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
-import { fileError, InputError } from "./errors.ts";
+import { fileError, UserError } from "./errors.ts";
 import { jsonBytes, readJson, writeAtomic } from "./files.ts";
 import type { AdamW } from "./optimizer.ts";
 import { headName, type ParameterTree, parameterShapes } from "./parameters.ts";
@@ -17,7 +17,7 @@ export interface Model {
   readonly tokenizer?: Tokenizer | undefined;
 }
 
-/** The files of such a folder by name: the weights (as F32) last, so that they come last to disk. */
+/** The files of such a folder by name; the weights (as F32) last, to be the last on disk. */
 export async function modelFiles(model: Model): Promise<Record<string, Uint8Array>> {
   const stored = new Map<string, StoredTensor>();
   for (const [name, t] of model.parameters) {
@@ -51,11 +51,11 @@ export async function saveModel(folder: string, model: Model): Promise<void> {
 }
 
 /**
- * Reads such a folder, from here or from elsewhere. Throws an InputError that names the file, and
+ * Reads such a folder, from here or from elsewhere. Throws a UserError that names the file, and
  * every tensor that is missing, unknown or of another shape than the config says.
  */
 export function loadModel(folder: string, options: { device?: Device } = {}): Model {
-  if (!existsSync(folder)) throw new InputError(`there is no model folder ${folder}`);
+  if (!existsSync(folder)) throw new UserError(`there is no model folder ${folder}`);
   const configPath = join(folder, "config.json");
   const config = parseConfig(readJson(configPath), configPath);
   const path = join(folder, "model.safetensors");
@@ -89,7 +89,7 @@ function requireTensors(
   if (problems.length === 0) return;
   const shown = problems.slice(0, 8).map((line) => `  - ${line}`);
   const more = problems.length > 8 ? `\n  … and ${problems.length - 8} more` : "";
-  throw new InputError(`${path} doesn't fit its config.json:\n${shown.join("\n")}${more}`);
+  throw new UserError(`${path} doesn't fit its config.json:\n${shown.join("\n")}${more}`);
 }
 
 /** What other tools store although it follows from the rest: RoPE tables, a copy of a tied head. */
@@ -116,12 +116,12 @@ export async function saveOptimizer(path: string, optimizer: AdamW): Promise<voi
   writeAtomic(path, [await optimizerFile(optimizer)]);
 }
 
-/** Restores what saveOptimizer wrote; throws an InputError where it belongs to another model. */
+/** Restores what saveOptimizer wrote; throws a UserError where it belongs to another model. */
 export function loadOptimizer(path: string, optimizer: AdamW): void {
   const { metadata, tensors } = readSafetensors(path);
   const step = Number(metadata.get("step"));
   if (!(Number.isInteger(step) && step >= 0)) {
-    throw new InputError(`${path}: its metadata has no step count; is it an optimizer's state?`);
+    throw new UserError(`${path}: its metadata has no step count; is it an optimizer's state?`);
   }
   const made: Tensor[] = [];
   const tree = (prefix: string): ParameterTree => {
@@ -129,7 +129,7 @@ export function loadOptimizer(path: string, optimizer: AdamW): void {
       const found = tensors.get(`${prefix}.${name}`);
       if (`${found?.shape}` !== `${shape}`) {
         const have = found ? `is [${found.shape.join(" ")}]` : "is missing";
-        throw new InputError(`${path}: ${prefix}.${name} ${have}, expected [${shape.join(" ")}]`);
+        throw new UserError(`${path}: ${prefix}.${name} ${have}, expected [${shape.join(" ")}]`);
       }
       const t = tensor(found!.values, shape, { device });
       made.push(t);

@@ -1,7 +1,7 @@
 /** The shape of a model: Hugging Face's `config.json`, checked and with its defaults filled in. */
 
 import { z } from "zod";
-import { InputError } from "./errors.ts";
+import { UserError } from "./errors.ts";
 
 const size = z.int().positive();
 const tokenId = z.int().nullish();
@@ -45,7 +45,7 @@ export type ModelConfig = z.output<typeof schema> & {
 };
 
 /**
- * Checks a parsed `config.json` and fills in its defaults. Throws an InputError that names `source`
+ * Checks a parsed `config.json` and fills in its defaults. Throws a UserError that names `source`
  * and each field with its value: wrong types, unsupported variants, sizes that contradict.
  */
 export function parseConfig(json: unknown, source = "config.json"): ModelConfig {
@@ -126,8 +126,8 @@ function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-function problem(source: string, lines: readonly string[]): InputError {
-  return new InputError(
+function problem(source: string, lines: readonly string[]): UserError {
+  return new UserError(
     lines.length === 1
       ? `${source}: ${lines[0]}`
       : `${source}: ${lines.length} problems:\n${lines.map((line) => `  - ${line}`).join("\n")}`,

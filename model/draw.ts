@@ -1,13 +1,7 @@
 /** One step of sampling: from logits to tokens, and the log-probabilities of these. */
 
 import { noGrad, scope, type Tensor, tensor } from "../tensor/mod.ts";
-import {
-  cumulate,
-  drawFrom,
-  type Filters,
-  greedyChoice,
-  samplingProbabilities,
-} from "./filters.ts";
+import { cumulate, drawFrom, type Filters, greedyChoice, samplingWeights } from "./filters.ts";
 
 /** One completion in the making. */
 export interface Row {
@@ -59,15 +53,23 @@ async function drawTokens(
 function chooser(line: ArrayLike<number>, settings: DrawSettings): (row: Row) => number {
   if (settings.temperature === 0) {
     const best = greedyChoice(line);
+    requireFinite(line[best]!);
     return () => best;
   }
-  const cumulative = cumulate(samplingProbabilities(line, settings));
+  const cumulative = cumulate(samplingWeights(line, settings));
+  requireFinite(cumulative[cumulative.length - 1]!);
   return (row) => drawFrom(cumulative, row.uniform());
+}
+
+/** A NaN among the logits makes the sum of weights NaN: better no token than token 0. */
+function requireFinite(value: number): void {
+  if (Number.isFinite(value)) return;
+  throw new Error(`sample: the model's logits are not finite (${value}): are its weights?`);
 }
 
 /**
  * Log-probabilities of the newest tokens, by the op that training uses, so that they are the same
- * bits. Samples of one prompt share a row of logits: its k-th distinct token is looked up in turn k.
+ * bits. Samples of one prompt share a row of logits: turn k looks up its k-th distinct token.
  */
 async function recordLogProbs(scores: Tensor, rows: readonly (readonly Row[])[]): Promise<void> {
   const found = rows.map(() => new Map<number, number>());

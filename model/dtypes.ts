@@ -1,6 +1,6 @@
 /** Number formats of safetensors files, and how each becomes f32, f64 or i32. */
 
-import { InputError } from "./errors.ts";
+import { UserError } from "./errors.ts";
 
 export type Values = Float32Array | Float64Array | Int32Array;
 
@@ -42,13 +42,13 @@ function brainToFloat(bytes: ArrayBuffer): Float32Array {
 function narrow(bytes: ArrayBuffer, where: string): Int32Array {
   return Int32Array.from(new BigInt64Array(bytes), (value) => {
     if (value === BigInt.asIntN(32, value)) return Number(value);
-    throw new InputError(`${where}: the number ${value} doesn't fit 32 bits`);
+    throw new UserError(`${where}: the number ${value} doesn't fit 32 bits`);
   });
 }
 
 function truthValues(bytes: ArrayBuffer, where: string): Int32Array {
   return Int32Array.from(new Uint8Array(bytes), (value) => {
     if (value <= 1) return value;
-    throw new InputError(`${where}: a BOOL byte is ${value}, expected 0 or 1`);
+    throw new UserError(`${where}: a BOOL byte is ${value}, expected 0 or 1`);
   });
 }

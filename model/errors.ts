@@ -1,12 +1,13 @@
 /** Mistakes in files and settings that the user can put right, as against faults of the program. */
 
 /** Its message names the file or setting, what is there, and what was expected. */
-export class InputError extends Error {
-  override readonly name = "InputError";
+export class UserError extends Error {
+  override readonly name = "UserError";
+  readonly exitCode = 2;
 }
 
 /** A file-system error in plain words: "cannot read x: no such file". */
-export function fileError(error: unknown, doing: string): InputError {
+export function fileError(error: unknown, doing: string): UserError {
   const { code, message } = error as NodeJS.ErrnoException;
   const reasons: Record<string, string> = {
     ENOENT: "there is no such file or folder",
@@ -18,5 +19,5 @@ export function fileError(error: unknown, doing: string): InputError {
     EEXIST: "a file of that name is in the way",
     ENOSPC: "the disk is full",
   };
-  return new InputError(`${doing}: ${reasons[code ?? ""] ?? message}`, { cause: error });
+  return new UserError(`${doing}: ${reasons[code ?? ""] ?? message}`, { cause: error });
 }

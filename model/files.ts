@@ -10,38 +10,56 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { fileError, InputError } from "./errors.ts";
+import { fileError, UserError } from "./errors.ts";
+
+/** Where a file's bytes are put until they are all on disk. */
+export const temporaryPath = (path: string): string => `${path}.tmp-${process.pid}`;
 
 /**
  * Replaces the file at `path` by the parts, one behind the other: a temporary file beside it,
- * fsync, rename. A crash leaves the old file or the new one, never a part of it.
+ * fsync, rename. A crash leaves the old file or the new one, never a part of it. Throws what the
+ * file system throws; the old file is then as it was.
  */
-export function writeAtomic(path: string, parts: Iterable<Uint8Array | string>): void {
-  const temporary = `${path}.tmp-${process.pid}`;
+export function replaceFile(path: string, parts: Iterable<Uint8Array | string>): void {
+  const temporary = temporaryPath(path);
   try {
-    const file = openSync(temporary, "w");
-    try {
-      for (const part of parts) writeAll(file, part);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    writeDurably(temporary, parts);
     renameSync(temporary, path);
-    syncFolder(dirname(path));
   } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error instanceof InputError ? error : fileError(error, `cannot write ${path}`);
+    rmSync(temporary, { force: true, recursive: true });
+    throw error;
+  }
+  syncFolder(dirname(path));
+}
+
+/** replaceFile, whose errors say in plain words which file could not be written, and why. */
+export function writeAtomic(path: string, parts: Iterable<Uint8Array | string>): void {
+  try {
+    replaceFile(path, parts);
+  } catch (error) {
+    throw error instanceof UserError ? error : fileError(error, `cannot write ${path}`);
   }
 }
 
-function writeAll(file: number, part: Uint8Array | string): void {
+/** Writes all parts and waits for the disk. */
+export function writeDurably(path: string, parts: Iterable<Uint8Array | string>): void {
+  const file = openSync(path, "w");
+  try {
+    for (const part of parts) writeAll(file, part);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Writes all bytes at the file's position; one call of writeSync may stop early. */
+export function writeAll(file: number, part: Uint8Array | string): void {
   const bytes = typeof part === "string" ? new TextEncoder().encode(part) : part;
-  // One call may write less than asked.
   for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at);
 }
 
-/** Makes a rename durable. Windows can't open folders, and needs no such step. */
-function syncFolder(folder: string): void {
+/** Makes renames in a folder durable. Windows can't open folders, and needs no such step. */
+export function syncFolder(folder: string): void {
   if (process.platform === "win32") return;
   const handle = openSync(folder, "r");
   try {
@@ -51,7 +69,7 @@ function syncFolder(folder: string): void {
   }
 }
 
-/** The JSON value in a file; an InputError where it is missing or not JSON. */
+/** The JSON value in a file; a UserError where it is missing or not JSON. */
 export function readJson(path: string): unknown {
   let text: string;
   try {
@@ -62,7 +80,7 @@ export function readJson(path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new InputError(`${path} is not JSON: ${(cause as Error).message}`, { cause });
+    throw new UserError(`${path} is not JSON: ${(cause as Error).message}`, { cause });
   }
 }
 

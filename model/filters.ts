@@ -25,24 +25,28 @@ export function requireFilters({ topK = 0, topP = 1, minP = 0 }: Filters): void 
  */
 export function samplingProbabilities(
   logits: ArrayLike<number>,
+  filters: Filters = {},
+): Float64Array {
+  const weights = samplingWeights(logits, filters);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return weights.map((weight) => weight / total);
+}
+
+/** The same up to a common factor: the largest weight is 1. */
+export function samplingWeights(
+  logits: ArrayLike<number>,
   { topK = 0, topP = 1, minP = 0 }: Filters = {},
 ): Float64Array {
   const weights = new Float64Array(logits.length);
   let top = -Infinity;
-  for (let i = 0; i < logits.length; i++) top = Math.max(top, logits[i]!);
+  for (let i = 0; i < logits.length; i++) if (logits[i]! > top) top = logits[i]!;
   for (let i = 0; i < logits.length; i++) weights[i] = Math.exp(logits[i]! - top);
   if (topK > 0 || topP < 1) keepMostProbable(weights, topK || weights.length, topP);
-  let total = 0;
-  for (let i = 0; i < weights.length; i++) {
-    // The largest weight is exp(0) = 1.
-    if (weights[i]! < minP) weights[i] = 0;
-    total += weights[i]!;
-  }
-  for (let i = 0; i < weights.length; i++) weights[i]! /= total;
+  if (minP > 0) for (let i = 0; i < weights.length; i++) if (weights[i]! < minP) weights[i] = 0;
   return weights;
 }
 
-/** Zeroes all but the k largest weights, and of these what follows the first `share` of their sum. */
+/** Zeroes all but the k largest weights, and of these what follows `share` of their sum. */
 function keepMostProbable(weights: Float64Array, k: number, share: number): void {
   const order = Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
   const kept = order.slice(0, k);
@@ -54,9 +58,13 @@ function keepMostProbable(weights: Float64Array, k: number, share: number): void
 }
 
 /** Running sums, in place: what `drawFrom` looks into. */
-export function cumulate(probabilities: Float64Array): Float64Array {
-  for (let i = 1; i < probabilities.length; i++) probabilities[i]! += probabilities[i - 1]!;
-  return probabilities;
+export function cumulate(weights: Float64Array): Float64Array {
+  let sum = 0;
+  for (let i = 0; i < weights.length; i++) {
+    sum += weights[i]!;
+    weights[i] = sum;
+  }
+  return weights;
 }
 
 /** The first index whose running sum exceeds u · total, u in [0, 1). */
@@ -72,9 +80,12 @@ export function drawFrom(cumulative: Float64Array, u: number): number {
   return low;
 }
 
-/** The most probable token: the first of equal ones. */
+/** The most probable token: the first of equal ones; the first NaN where there is one. */
 export function greedyChoice(logits: ArrayLike<number>): number {
   let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
+  for (let i = 0; i < logits.length; i++) {
+    if (logits[i]! > logits[best]!) best = i;
+    if (Number.isNaN(logits[i])) return i;
+  }
   return best;
 }

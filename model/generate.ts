@@ -4,7 +4,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { currentDevice, reference, useDevice } from "../tensor/mod.ts";
 import { loadModel, type Model } from "./checkpoint.ts";
 import { endTokens } from "./config.ts";
-import { InputError } from "./errors.ts";
+import { UserError } from "./errors.ts";
 import { disposeParameters } from "./parameters.ts";
 import { sample } from "./sample.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -62,7 +62,7 @@ export async function main(args: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    if (!(error instanceof CommanderError || error instanceof InputError)) throw error;
+    if (!(error instanceof CommanderError || error instanceof UserError)) throw error;
     console.error(`error: ${error.message.replace(/^error: /, "").replaceAll("\n", " ")}`);
     return 2;
   }
@@ -73,7 +73,7 @@ async function generate(flags: Flags): Promise<string[]> {
   const model = loadModel(flags.model);
   const { config, parameters, tokenizer } = model;
   if (tokenizer === undefined) {
-    throw new InputError(`${flags.model} has no tokenizer.json: text can't become tokens`);
+    throw new UserError(`${flags.model} has no tokenizer.json: text can't become tokens`);
   }
   const prompt = promptTokens(flags, model, tokenizer);
   const { tokens } = await sample(parameters, config, [prompt], {
@@ -94,17 +94,17 @@ function promptTokens({ prompt, maxTokens }: Flags, { config }: Model, tokenizer
   const encoded = tokenizer.encode(prompt);
   const tokens = encoded.length === 0 ? [config.bos_token_id ?? []].flat() : encoded;
   if (tokens.length === 0) {
-    throw new InputError("--prompt is empty, and the model has no BOS token to begin with");
+    throw new UserError("--prompt is empty, and the model has no BOS token to begin with");
   }
   const outside = tokens.find((id) => id >= config.vocab_size);
   if (outside !== undefined) {
-    throw new InputError(
-      `tokenizer.json gives token ${outside}, but vocab_size in config.json is ${config.vocab_size}`,
+    throw new UserError(
+      `tokenizer.json gives token ${outside}, but config.json has vocab_size ${config.vocab_size}`,
     );
   }
   const most = config.max_position_embeddings;
   if (tokens.length + maxTokens - 1 > most) {
-    throw new InputError(
+    throw new UserError(
       `the prompt has ${tokens.length} tokens; with --max-tokens ${maxTokens} that is more than ` +
         `the model's ${most} positions`,
     );
@@ -117,7 +117,7 @@ function chooseDevice(name: string): void {
   const device = known.find((candidate) => candidate.name === name);
   if (device === undefined) {
     const names = [...new Set(known.map((candidate) => candidate.name))].join(", ");
-    throw new InputError(`--device ${name} is not here; available: ${names}`);
+    throw new UserError(`--device ${name} is not here; available: ${names}`);
   }
   useDevice(device);
 }

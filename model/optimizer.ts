@@ -1,4 +1,4 @@
-/** AdamW over a parameter tree, with clipping by the global norm; nothing is read back in a step. */
+/** AdamW over a parameter tree, clipping by the global norm; nothing is read back in a step. */
 
 import { keep, noGrad, scalar, scope, type Tensor, zeros } from "../tensor/mod.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";

@@ -2,7 +2,7 @@
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { formats, type Values } from "./dtypes.ts";
-import { fileError, InputError } from "./errors.ts";
+import { fileError, UserError } from "./errors.ts";
 import { writeAtomic } from "./files.ts";
 import {
   type Entry,
@@ -23,7 +23,7 @@ export interface TensorFile {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 
-/** Reads a file. A missing, cut-off, damaged or hostile one gives an InputError naming it. */
+/** Reads a file. A missing, cut-off, damaged or hostile one gives a UserError naming it. */
 export function readSafetensors(path: string): TensorFile {
   let file: number;
   try {
@@ -64,7 +64,7 @@ function readRange(file: number, from: number, to: number, path: string): Uint8A
   const bytes = new Uint8Array(to - from);
   for (let at = 0; at < bytes.length; ) {
     const got = readSync(file, bytes, at, bytes.length - at, from + at);
-    if (got === 0) throw new InputError(`${path}: it became shorter while it was read`);
+    if (got === 0) throw new UserError(`${path}: it became shorter while it was read`);
     at += got;
   }
   return bytes;

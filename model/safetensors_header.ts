@@ -1,7 +1,7 @@
 /** The header of a safetensors file: parsed as if an enemy had written it. */
 
 import { formats } from "./dtypes.ts";
-import { InputError } from "./errors.ts";
+import { UserError } from "./errors.ts";
 
 /** Where a tensor lies; offsets count from the end of the header. */
 export interface Entry {
@@ -27,18 +27,18 @@ const ALIGNMENT = 8;
 /** The length that the first eight bytes state; throws unless such a header fits into the file. */
 export function headerLength(prefix: Uint8Array, fileSize: number, file: string): number {
   if (prefix.length < PREFIX) {
-    throw new InputError(`${file}: ${fileSize} bytes are too few for a safetensors file`);
+    throw new UserError(`${file}: ${fileSize} bytes are too few for a safetensors file`);
   }
   const view = new DataView(prefix.buffer, prefix.byteOffset, PREFIX);
   const length = view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true);
   if (length > LONGEST_HEADER) {
-    throw new InputError(
+    throw new UserError(
       `${file}: the header claims ${length} bytes, at most ${LONGEST_HEADER} are read; ` +
         "is this a safetensors file?",
     );
   }
   if (PREFIX + length > fileSize) {
-    throw new InputError(
+    throw new UserError(
       `${file}: the header claims ${length} bytes, the file has ${fileSize}: it is cut off`,
     );
   }
@@ -56,11 +56,11 @@ export function parseHeader(bytes: Uint8Array, dataSize: number, file: string): 
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     json = JSON.parse(text);
   } catch (cause) {
-    throw new InputError(`${file}: the header is not JSON (${(cause as Error).message})`, {
+    throw new UserError(`${file}: the header is not JSON (${(cause as Error).message})`, {
       cause,
     });
   }
-  if (!isObject(json)) throw new InputError(`${file}: the header is not a JSON object`);
+  if (!isObject(json)) throw new UserError(`${file}: the header is not a JSON object`);
   refuseRepeatedNames(text, file);
   const { __metadata__: metadata = {}, ...tensors } = json;
   const entries = Object.entries(tensors).map(([name, value]) => entryOf(name, value, file));
@@ -73,7 +73,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 const POLLUTING = ["__proto__", "constructor", "prototype"];
 
-/** JSON.parse keeps the last of equal names without a word, so the text itself is looked through. */
+/** JSON.parse keeps the last of equal names in silence, so the text itself is looked through. */
 function refuseRepeatedNames(text: string, file: string): void {
   const open: (Set<string> | undefined)[] = [];
   for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
@@ -84,8 +84,8 @@ function refuseRepeatedNames(text: string, file: string): void {
     else if (colon !== undefined) {
       const name = JSON.parse(token.slice(0, token.length - colon.length)) as string;
       const names = open.at(-1)!;
-      if (POLLUTING.includes(name)) throw new InputError(`${file}: the name "${name}" is refused`);
-      if (names.has(name)) throw new InputError(`${file}: the name "${name}" occurs twice`);
+      if (POLLUTING.includes(name)) throw new UserError(`${file}: the name "${name}" is refused`);
+      if (names.has(name)) throw new UserError(`${file}: the name "${name}" occurs twice`);
       names.add(name);
     }
   }
@@ -96,33 +96,34 @@ function metadataOf(value: unknown, file: string): Map<string, string> {
   return new Map(
     entries.map(([key, text]) => {
       if (typeof text === "string") return [key as string, text];
-      throw new InputError(`${file}: metadata "${key}" is not a string`);
+      throw new UserError(`${file}: metadata "${key}" is not a string`);
     }),
   );
 }
 
 function entryOf(name: string, value: unknown, file: string): Entry {
   const where = `${file}: tensor "${name}"`;
-  if (!isObject(value)) throw new InputError(`${where} has no description`);
+  if (!isObject(value)) throw new UserError(`${where} has no description`);
   const { dtype, shape, data_offsets: offsets } = value;
   const format = formats.get(String(dtype));
   if (format === undefined || typeof dtype !== "string") {
     const known = [...formats.keys()].join(", ");
-    throw new InputError(`${where} has the dtype ${JSON.stringify(dtype)}; readable: ${known}`);
+    throw new UserError(`${where} has the dtype ${JSON.stringify(dtype)}; readable: ${known}`);
   }
   if (!isSizes(shape)) {
-    throw new InputError(`${where} has the shape ${JSON.stringify(shape)}, expected sizes`);
+    throw new UserError(`${where} has the shape ${JSON.stringify(shape)}, expected sizes`);
   }
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!) {
-    throw new InputError(
+    throw new UserError(
       `${where} has the data_offsets ${JSON.stringify(offsets)}, expected [begin, end]`,
     );
   }
   const [begin, end] = offsets as [number, number];
   const needed = shape.reduce((product, n) => product * n, format.bytes);
   if (needed !== end - begin) {
-    throw new InputError(
-      `${where} needs ${needed} bytes (${dtype} [${shape.join(" ")}]), its offsets hold ${end - begin}`,
+    throw new UserError(
+      `${where} needs ${needed} bytes (${dtype} [${shape.join(" ")}]), ` +
+        `its offsets hold ${end - begin}`,
     );
   }
   return { name, dtype, shape, begin, end };
@@ -137,19 +138,19 @@ function requireLayout(entries: readonly Entry[], dataSize: number, file: string
   let at = 0;
   for (const { name, begin, end } of ordered) {
     const where = `${file}: tensor "${name}" at bytes ${begin} to ${end}`;
-    if (begin < at) throw new InputError(`${where} overlaps the one before, which ends at ${at}`);
+    if (begin < at) throw new UserError(`${where} overlaps the one before, which ends at ${at}`);
     if (begin !== at && begin !== Math.ceil(at / ALIGNMENT) * ALIGNMENT) {
-      throw new InputError(`${where} leaves a gap: the one before ends at ${at}`);
+      throw new UserError(`${where} leaves a gap: the one before ends at ${at}`);
     }
     if (end > dataSize) {
-      throw new InputError(
+      throw new UserError(
         `${where} lies outside of the file's ${dataSize} data bytes: is the file cut off?`,
       );
     }
     at = end;
   }
   if (at !== dataSize && Math.ceil(at / ALIGNMENT) * ALIGNMENT !== dataSize) {
-    throw new InputError(
+    throw new UserError(
       `${file}: ${dataSize - at} bytes behind the last tensor belong to no tensor`,
     );
   }

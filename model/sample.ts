@@ -1,4 +1,4 @@
-/** Batched sampling with a KV cache: what samples have in common is computed once for all of them. */
+/** Batched sampling with a KV cache: what samples have in common is computed once. */
 
 import { noGrad, randomStream, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { byLength, requirePrompts } from "./batch.ts";
@@ -250,8 +250,8 @@ function requireSettings(
   const longest = prompts.findIndex((prompt) => prompt.length + maxNewTokens - 1 > most);
   if (longest >= 0) {
     throw new RangeError(
-      `sample: prompt ${longest} has ${prompts[longest]!.length} tokens, with ${maxNewTokens} new ` +
-        `ones more than max_position_embeddings ${most}`,
+      `sample: prompt ${longest} has ${prompts[longest]!.length} tokens, with ${maxNewTokens} ` +
+        `new ones more than max_position_embeddings ${most}`,
     );
   }
 }

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
-import { InputError } from "./errors.ts";
+import { UserError } from "./errors.ts";
 import { readJson } from "./files.ts";
 
 export interface Tokenizer {
@@ -25,7 +25,7 @@ export interface TokenizerFiles {
   readonly settings?: unknown;
 }
 
-/** The tokenizer of a model folder. Throws an InputError where the file is missing or not one. */
+/** The tokenizer of a model folder. Throws a UserError where the file is missing or not one. */
 export function loadTokenizer(folder: string): Tokenizer {
   const path = join(folder, "tokenizer.json");
   const settings = join(folder, "tokenizer_config.json");
@@ -45,7 +45,7 @@ export function tokenizerOf(files: TokenizerFiles, name = "tokenizer.json"): Tok
   try {
     tokenizer = new HuggingFace(json as object, settings as object);
   } catch (cause) {
-    throw new InputError(`${name} is not a tokenizer: ${(cause as Error).message}`, { cause });
+    throw new UserError(`${name} is not a tokenizer: ${(cause as Error).message}`, { cause });
   }
   return {
     vocabularySize: tokenizer.get_vocab(true).size,
@@ -95,7 +95,7 @@ export function wordTokenizer(words: readonly string[], options: WordOptions = {
 function idOfWord(ids: ReadonlyMap<string, number>, word: string): number {
   const id = ids.get(word);
   if (id !== undefined) return id;
-  throw new InputError(`"${word}" is not one of the ${ids.size} words that this model knows`);
+  throw new UserError(`"${word}" is not one of the ${ids.size} words that this model knows`);
 }
 
 function wordOf(words: readonly string[], id: number): string {
@@ -157,11 +157,11 @@ function fromClosedVocabulary(
   const words: string[] = [];
   for (const [word, id] of Object.entries(model.vocab)) words[id] = word;
   if (words.length !== Object.keys(model.vocab).length || words.includes(undefined as never)) {
-    throw new InputError(`${name}: the ids of its words are not 0, 1, 2, … without gaps`);
+    throw new UserError(`${name}: the ids of its words are not 0, 1, 2, … without gaps`);
   }
   try {
     return wordTokenizer(words, { special: added_tokens.map(({ content }) => content) });
   } catch (cause) {
-    throw new InputError(`${name}: ${(cause as Error).message}`, { cause });
+    throw new UserError(`${name}: ${(cause as Error).message}`, { cause });
   }
 }

@@ -1,4 +1,4 @@
-/** The whole model in one file: tokens to hidden states, logits, and log-probabilities of tokens. */
+/** The whole model in one file: tokens to hidden states, logits, log-probabilities of tokens. */
 
 import { arange, concat, type Device, keep, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { type Cache, extendCache } from "./cache.ts";
@@ -61,8 +61,9 @@ function selfAttention(x: Tensor, layer: number, pass: Pass): Tensor {
   const [b, t] = positions.shape as [number, number];
   const { num_attention_heads, num_key_value_heads, head_dim } = config;
   const name = `model.layers.${layer}.self_attn`;
+  // -> [b count t head_dim]
   const heads = (part: string, count: number): Tensor =>
-    linear(x, `${name}.${part}`, pass).reshape([b, t, count, head_dim]).transpose([0, 2, 1, 3]); // [b count t head_dim]
+    linear(x, `${name}.${part}`, pass).reshape([b, t, count, head_dim]).transpose([0, 2, 1, 3]);
   const turned = (y: Tensor): Tensor => y.rope(positions, rope.cos, rope.sin);
 
   const queries = turned(heads("q_proj", num_attention_heads));
@@ -89,7 +90,7 @@ const norm = (x: Tensor, name: string, { parameters, config }: Pass): Tensor =>
 const linear = (x: Tensor, name: string, { parameters }: Pass): Tensor =>
   x.matmul(parameter(parameters, `${name}.weight`).transpose());
 
-/** Scores of the next token: hidden states [... d] -> [... vocabulary], divided by `temperature`. */
+/** Scores of the next token: hidden states [... d] -> [... vocabulary], over `temperature`. */
 export function logits(
   parameters: ParameterTree,
   config: ModelConfig,
@@ -134,23 +135,24 @@ export function tokenLogProbs(
     const states = index ? all.embedding(index) : all;
     const wanted = index ? pick(targets, index) : targets.reshape([size]);
     const count = wanted.size;
-    const parts: Tensor[] = [];
-    for (let from = 0; from === 0 || from < count; from += chunk) {
-      const range = [[from, Math.min(from + chunk, count)]] as const;
-      parts.push(
-        scope(() => {
-          const scores = logits(parameters, config, states.slice(range), temperature);
-          return scores.gatherLogProb(wanted.slice(range));
-        }),
-      );
-    }
-    const found = parts.length === 1 ? parts[0]! : concat(parts, 0);
+    const score = (own: Tensor, targetsOfOwn: Tensor): Tensor =>
+      scope(() => logits(parameters, config, own, temperature).gatherLogProb(targetsOfOwn));
+    const chunks = Array.from({ length: Math.ceil(count / chunk) }, (_, i) => {
+      return [[i * chunk, Math.min((i + 1) * chunk, count)]] as const;
+    });
+    const found =
+      chunks.length <= 1
+        ? score(states, wanted)
+        : concat(
+            chunks.map((range) => score(states.slice(range), wanted.slice(range))),
+            0,
+          );
     const placed = index ? found.reshape([count, 1]).scatterRows(index, size) : found;
     return placed.reshape(tokens.shape);
   });
 }
 
-/** Entries of an i32 array. Rows are picked from f32 tables only; it holds ids below 2²⁴ exactly. */
+/** Entries of an i32 array. Rows are picked from f32 tables only: exact for ids below 2²⁴. */
 const pick = (ids: Tensor, index: Tensor): Tensor =>
   ids.toF32().reshape([ids.size, 1]).embedding(index).toI32().reshape([index.size]);
 

@@ -2,15 +2,8 @@
 import { readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import {
-  codeOf,
-  fileError,
-  makeFolder,
-  namesIn,
-  removeQuietly,
-  syncFolder,
-  writeDurably,
-} from "./files.ts";
+import { syncFolder, writeDurably } from "../model/files.ts";
+import { codeOf, fileError, makeFolder, namesIn, removeQuietly } from "./files.ts";
 import { sha256 } from "./hash.ts";
 import { UserError } from "./user_error.ts";
 
@@ -82,8 +75,9 @@ export function writeCheckpoint(
   try {
     removeQuietly(temporary);
     makeFolder(temporary);
-    for (const [file, data] of Object.entries(contents)) writeDurably(join(temporary, file), data);
-    writeDurably(join(temporary, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+    for (const [file, data] of Object.entries(contents))
+      writeDurably(join(temporary, file), [data]);
+    writeDurably(join(temporary, "manifest.json"), [`${JSON.stringify(manifest, null, 2)}\n`]);
     syncFolder(temporary);
     if (namesIn(folder).includes(name)) renameSync(path, replaced);
     renameSync(temporary, path);

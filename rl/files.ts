@@ -1,69 +1,21 @@
 /** Files that are whole or absent: atomic writes, and file-system errors in plain words. */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { replaceFile } from "../model/files.ts";
 import { UserError } from "./user_error.ts";
 
-/** Where `writeAtomic` puts a file's bytes until they are all on disk. */
-export const temporaryPath = (path: string): string => `${path}.tmp-${process.pid}`;
-
-/**
- * Replaces the file at `path` by `data`: a temporary file beside it, fsync, rename. A reader or a
- * crash sees the old file or the new one, never a part. Throws a UserError if the disk refuses; the
- * previous file is then as it was.
- */
+/** `replaceFile` with errors that say what to do in a run. */
 export function writeAtomic(path: string, data: Uint8Array | string): void {
-  const temporary = temporaryPath(path);
   try {
-    writeDurably(temporary, data);
-    renameSync(temporary, path);
+    replaceFile(path, [data]);
   } catch (error) {
-    removeQuietly(temporary);
     throw fileError(error, `cannot write ${path}`);
   }
-  syncFolder(dirname(path));
 }
 
 /** Writes `value` as indented JSON, atomically. NaN and infinities become text, never null. */
 export function writeJson(path: string, value: unknown): void {
   writeAtomic(path, `${JSON.stringify(value, jsonReplacer, 2)}\n`);
-}
-
-/** Writes all bytes and waits for the disk. */
-export function writeDurably(path: string, data: Uint8Array | string): void {
-  const file = openSync(path, "w");
-  try {
-    writeAll(file, data);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-/** Writes all bytes at the file's position; `writeSync` alone may stop early. */
-export function writeAll(file: number, data: Uint8Array | string): void {
-  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at);
-}
-
-/** Makes renames in a folder durable. Windows cannot open folders, and needs no such step. */
-export function syncFolder(folder: string): void {
-  if (process.platform === "win32") return;
-  const handle = openSync(folder, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 /** Makes a folder with its parents, if it is not there. */

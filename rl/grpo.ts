@@ -2,13 +2,13 @@
  * Group relative policy optimisation: one step, from questions to new weights.
  *
  * Follows https://arxiv.org/abs/2402.03300 with the later variants as explicit settings. Differs from
- * the usual trainers: one engine samples and trains, so on policy the ratio is exactly 1; rollouts
+ * the usual trainers: one engine samples and trains, to the same bits, so on policy the ratio is exactly 1; rollouts
  * whose advantage is 0 are not computed (their term is 0), though they count in every mean; and
  * normalisation is over the whole optimizer step, never over a micro-batch.
  */
 
 import type { Model } from "../eval/accuracy.ts";
-import { completionBatch } from "../model/batch.ts";
+import { type Batch, completionBatch } from "../model/batch.ts";
 import type { AdamW } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
 import { batchLogProbs } from "../model/score.ts";
@@ -78,20 +78,12 @@ export async function updatePolicy(
       keepAll: klInLoss(settings),
     }),
   );
-  // With one update a step the policy that sampled is the policy that is trained: old = new.
-  const onPolicy = epochs * miniBatches === 1;
-  const old = onPolicy
-    ? undefined
-    : steps.map((examples) => oldLogProbs(policy, examples, settings));
   const reports: UpdateReport[] = [];
   for (let epoch = 0; epoch < epochs; epoch++) {
-    for (const [i, examples] of steps.entries()) {
-      reports.push(
-        optimizerStep(policy, optimizer, examples, settings, { ...options, old: old?.[i] }),
-      );
+    for (const examples of steps) {
+      reports.push(optimizerStep(policy, optimizer, examples, settings, options));
     }
   }
-  for (const t of old?.flat() ?? []) t.dispose();
   return reports;
 }
 
@@ -121,8 +113,6 @@ function examplesOf(
 interface StepOptions {
   readonly learningRate: number;
   readonly reference: ParameterTree | undefined;
-  /** log π_old of each micro-batch; undefined: the policy itself, as it is now. */
-  readonly old: readonly Tensor[] | undefined;
 }
 
 /** One optimizer step: gradients of all micro-batches summed, clipped, applied. */
@@ -131,15 +121,15 @@ function optimizerStep(
   optimizer: AdamW,
   examples: readonly Example[],
   settings: GrpoSettings,
-  { learningRate, reference, old }: StepOptions,
+  { learningRate, reference }: StepOptions,
 ): UpdateReport {
   const sums = { loss: 0, low: 0, high: 0, largest: 0, kl: 0, tokens: 0 };
   requireGradients(policy.parameters);
   let total: Map<string, Tensor> | undefined;
   const gradNorm = scope(() => {
-    for (const [i, micro] of microBatches(examples).entries()) {
+    for (const micro of microBatches(examples)) {
       total = scope(() => {
-        const parts = microLoss(policy, micro, settings, { reference, old: old?.[i] });
+        const parts = microLoss(policy, micro, settings, reference);
         const { loss, ratio, kl } = parts;
         sums.loss += loss.item();
         sums.kl += kl?.item() ?? 0;
@@ -166,7 +156,7 @@ function microLoss(
   policy: Model,
   examples: readonly Example[],
   settings: GrpoSettings,
-  options: { reference: ParameterTree | undefined; old: Tensor | undefined },
+  reference: ParameterTree | undefined,
 ): { loss: Tensor; ratio: Tensor; kl: Tensor | undefined } {
   const { temperature, clipLow, clipHigh, klCoefficient, klEstimator } = settings;
   const batch = batchOf(examples);
@@ -191,12 +181,11 @@ function microLoss(
     [rows, 1],
     { device },
   );
-  const ratio = logRatio(logProbs, options.old ?? logProbs.detach(), mask);
+  const ratio = logRatio(logProbs, sampledLogProbs(examples, batch), mask);
   let kl: Tensor | undefined;
   let values = clippedSurrogate(ratio, advantage, { low: clipLow, high: clipHigh });
-  if (options.reference !== undefined && klEstimator !== null && klInLoss(settings)) {
-    const parameters = options.reference;
-    const base = noGrad(() => batchLogProbs(parameters, policy.config, batch, { temperature }));
+  if (reference !== undefined && klEstimator !== null && klInLoss(settings)) {
+    const base = noGrad(() => batchLogProbs(reference, policy.config, batch, { temperature }));
     const penalty = klPenalty(mask.where(logProbs.sub(base), 0), klEstimator);
     values = values.add(penalty.mul(klCoefficient));
     kl = penalty.sum();
@@ -223,19 +212,18 @@ function observe(
   });
 }
 
-/** log π before the first update, on the very batches that will be trained: the ratio starts at 1. */
-const oldLogProbs = (
-  policy: Model,
-  examples: readonly Example[],
-  settings: GrpoSettings,
-): Tensor[] =>
-  microBatches(examples).map((micro) =>
-    noGrad(() =>
-      batchLogProbs(policy.parameters, policy.config, batchOf(micro), {
-        temperature: settings.temperature,
-      }),
-    ),
-  );
+/**
+ * log π_old where the targets stand, [b t]: what the sampler reported. The model computes the same
+ * bits when it samples and when it is trained, so before the first update the ratio is exactly 1.
+ */
+function sampledLogProbs(examples: readonly Example[], { shape }: Batch): Tensor {
+  const [, width] = shape;
+  const values = new Float64Array(shape[0] * width);
+  examples.forEach(({ rollout }, i) => {
+    values.set(rollout.logProbs, i * width + rollout.question.prompt.length - 1);
+  });
+  return tensor(values, shape);
+}
 
 /** β·Σ KL estimate over each rollout's tokens: what a KL penalty takes off its reward. */
 async function klOfRollouts(

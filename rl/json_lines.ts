@@ -1,6 +1,7 @@
 /** Logs of one JSON object per line that survive a kill and can be wound back to a checkpoint. */
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, statSync } from "node:fs";
-import { codeOf, fileError, jsonReplacer, writeAll } from "./files.ts";
+import { writeAll } from "../model/files.ts";
+import { codeOf, fileError, jsonReplacer } from "./files.ts";
 import { UserError } from "./user_error.ts";
 
 /** One line of a log. */

@@ -2,7 +2,7 @@
 
 import { type RepairTable, repairByAccessibility } from "../eval/accessibility.ts";
 import { exactPassAtKCurve, passAtKCurve } from "../eval/pass_at_k.ts";
-import { bootstrapGain, mcnemar, wilson } from "../eval/statistics.ts";
+import { bootstrapGain, type McNemar, mcnemar, wilson } from "../eval/statistics.ts";
 import type { Question, World } from "../eval/worlds/world.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { accuracyOf, type Measurement } from "./evaluate.ts";
@@ -28,6 +28,10 @@ export interface Outcome {
   readonly after: Measurement;
   /** Step whose weights were chosen on the validation questions; 0: the base model itself. */
   readonly chosenStep: number;
+  /** The best checkpoint against the base model on validation: what the choice rests on. */
+  readonly validation: McNemar;
+  /** Held-out greedy accuracy of the last step's weights. */
+  readonly lastStep: number;
   /** Step at which each training question was first answered rightly by a rollout. */
   readonly firstSolved: ReadonlyMap<number, number>;
 }
@@ -64,10 +68,12 @@ export function summarise(outcome: Outcome) {
     seconds: outcome.seconds,
     stages: outcome.stages,
     chosenStep: outcome.chosenStep,
+    validation: outcome.validation,
     heldout: {
       n: questions.length,
       before: accuracyOf(before.greedy),
       after: accuracyOf(after.greedy),
+      lastStep: outcome.lastStep,
       intervals: { before: proportion(correct(before)), after: proportion(correct(after)) },
       gain,
       fixed,
@@ -165,7 +171,7 @@ function tables({ heldout, train }: Summary): Table[] {
           `held-out, ${n} questions`,
           percent(intervals.before),
           percent(intervals.after),
-          `${points(heldout.after - heldout.before)} [${points(gain.low)}, ${points(gain.high)}]`,
+          `${points(heldout.after - heldout.before)} [${signed(gain.low)}, ${signed(gain.high)}]`,
         ],
         [
           "trained on",
@@ -189,7 +195,7 @@ function tables({ heldout, train }: Summary): Table[] {
         { title: "k", ...right },
         { title: "before", ...right },
         { title: "after", ...right },
-        { title: "before ░ after █" },
+        { title: "█ before, ▓ gained, ░ lost" },
       ],
       rows: Object.keys(passAtK.before).map((k) => {
         const [b, a] = [passAtK.before[k]!, passAtK.after[k]!];
@@ -216,10 +222,15 @@ function tables({ heldout, train }: Summary): Table[] {
   ];
 }
 
+const signed = (share: number): string => points(share).replace(" points", "");
+
 /** What happened, in sentences. */
-function story({ heldout, chosenStep, reward, method }: Summary, { config }: Outcome): string[] {
+function story(
+  { heldout, chosenStep, validation, reward, method }: Summary,
+  { config }: Outcome,
+): string[] {
   const large = String(Math.max(...config.evaluate.passAtK));
-  const { before, after, stored, fixed, broken, p, passAtK } = heldout;
+  const { before, after, stored, fixed, broken, p, passAtK, lastStep } = heldout;
   const significant = p < 0.01 && after > before;
   return [
     `Before training the model knows more than it says: ${percent(stored.value)} of the held-out ` +
@@ -228,9 +239,12 @@ function story({ heldout, chosenStep, reward, method }: Summary, { config }: Out
       `but its first answer is right for ${percent(before)}.`,
     `${method.toUpperCase()} on other entities (reward: ${reward}) moved held-out recall by ` +
       `${points(after - before)}: ${fixed} repaired, ${broken} broken, McNemar ${pValue(p)}.`,
-    chosenStep === 0
-      ? "No checkpoint did better on the validation questions than the base model, so it was kept."
-      : `The weights are those of step ${chosenStep}, chosen on the validation questions.`,
+    (chosenStep === 0
+      ? "On the validation questions no checkpoint was better than the base model beyond chance " +
+        `(best: ${validation.fixed} repaired, ${validation.broken} broken), so it was kept; `
+      : `The weights are those of step ${chosenStep}, chosen on the validation questions ` +
+        `(${validation.fixed} repaired, ${validation.broken} broken); `) +
+      `those of the last step answer ${percent(lastStep)} of the held-out questions.`,
     significant
       ? "The model was made to say what it already stored; none of these facts was trained on."
       : "No gain that chance could not explain.",

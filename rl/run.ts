@@ -1,6 +1,7 @@
 /** The run folder: settings, logs, checkpoints, summary and report, new or resumed. */
 import { readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { temporaryPath, writeDurably } from "../model/files.ts";
 import {
   bestCheckpoint,
   type Checkpoint,
@@ -16,9 +17,7 @@ import {
   makeFolder,
   namesIn,
   removeQuietly,
-  temporaryPath,
   writeAtomic,
-  writeDurably,
   writeJson,
 } from "./files.ts";
 import { configHash, differences, differenceText } from "./hash.ts";
@@ -218,7 +217,7 @@ export function runtime(): Runtime {
 function checkWritable(dir: string): void {
   const probe = temporaryPath(join(dir, "probe"));
   try {
-    writeDurably(probe, "");
+    writeDurably(probe, []);
     removeQuietly(probe);
   } catch (error) {
     throw fileError(error, `the run folder ${dir} cannot be written`);

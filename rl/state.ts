@@ -57,10 +57,9 @@ export function restore(
 ): { policy: Model; state: TrainState } {
   const info = resumed ? latestCheckpoint(run.checkpoints) : null;
   if (resumed) run.rewind(info);
-  const policy =
-    info === null
-      ? { config: base.config, parameters: cloneParameters(base.parameters) }
-      : loadModel(info.path);
+  const parameters =
+    info === null ? cloneParameters(base.parameters) : loadModel(info.path).parameters;
+  const policy = { config: base.config, parameters };
   const { weightDecay, betas, clipNorm } = run.config.grpo;
   const settings = { weightDecay, betas: [betas[0], betas[1]] as const, clipNorm };
   const state: TrainState = {

@@ -3,16 +3,14 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Model } from "../eval/accuracy.ts";
+import { greedyAnswers, type Model } from "../eval/accuracy.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import type { World } from "../eval/worlds/world.ts";
-import { loadModel } from "../model/checkpoint.ts";
 import { disposeParameters, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { baseModel } from "./base.ts";
-import { bestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import { type TrainConfig, worldOf } from "./config.ts";
-import { type Measurement, measure, requireQuestions } from "./evaluate.ts";
+import { accuracyOf, asking, type Measurement, measure, requireQuestions } from "./evaluate.ts";
 import { writeJson } from "./files.ts";
 import { grpoMathematics, worldText } from "./header.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -20,6 +18,7 @@ import { Progress } from "./progress.ts";
 import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
+import { choose } from "./select.ts";
 import { restore } from "./state.ts";
 import { count } from "./table.ts";
 import { trainPolicy } from "./trainer.ts";
@@ -69,9 +68,10 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   }
 
   // 5. The weights that validation chose, on entities that training never saw.
-  const chosen = chosenModel(run, base);
+  const chosen = await choose(run, world, base);
   const after = await measure(chosen.model, world, config, progress, "after");
-  if (chosen.step > 0) disposeParameters(chosen.model.parameters);
+  const lastStep = await lastAccuracy(policy, world, config);
+  chosen.dispose();
   disposeParameters(policy.parameters);
 
   // 6. What happened.
@@ -80,7 +80,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   const stages = progress.seconds;
   const outcome: Outcome = {
     ...{ config, world, params, seconds, stages, before, after, firstSolved },
-    chosenStep: chosen.step,
+    ...{ chosenStep: chosen.step, validation: chosen.validation, lastStep },
   };
   const summary = summarise(outcome);
   const { text, markdown } = report(outcome, summary, header);
@@ -113,12 +113,9 @@ async function measuredOnce(
   return measured;
 }
 
-/** The checkpoint with the best validation score, or the base model where none was better. */
-function chosenModel(run: Run<TrainConfig>, base: Model): { model: Model; step: number } {
-  const best = bestCheckpoint(run.checkpoints);
-  if (best === null || best.step === 0) return { model: base, step: 0 };
-  readCheckpoint(best.path); // verifies its checksums
-  return { model: loadModel(best.path), step: best.step };
+/** Held-out accuracy of the last step's weights: reported beside the chosen ones, never used. */
+async function lastAccuracy(policy: Model, world: World, config: TrainConfig): Promise<number> {
+  return accuracyOf(await greedyAnswers(asking(policy, world, world.questions("test"), config)));
 }
 
 await runMain(main);

@@ -1,10 +1,8 @@
 /** Mistakes of the user: reported in plain words with exit code 2 and no stack trace. */
 
-/** A problem that the user can put right; every other error is a fault of the program. */
-export class UserError extends Error {
-  override readonly name = "UserError";
-  readonly exitCode = 2;
-}
+import { UserError } from "../model/errors.ts";
+
+export { UserError };
 
 /** One UserError for a list of problems, so that a command line is corrected in one go. */
 export function userErrorOf(problems: readonly string[], hint = ""): UserError {

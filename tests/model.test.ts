@@ -3,27 +3,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Batch, completionBatch, sequenceBatch } from "../model/batch.ts";
-import { type ModelConfig, parseConfig } from "../model/config.ts";
+import type { ModelConfig } from "../model/config.ts";
 import {
   cloneParameters,
   disposeParameters,
   gradientsOf,
   headName,
-  initialParameters,
-  parameterCount,
   requireGradients,
 } from "../model/parameters.ts";
 import { batchLogProbs } from "../model/score.ts";
 import { hidden, logits, tokenLogProbs } from "../model/transformer.ts";
 import { noGrad, reference, scope, type Tensor, tensor, useDevice } from "../tensor/mod.ts";
-import {
-  devices,
-  leftBehind,
-  onDevices,
-  tinyConfig,
-  tinyModel,
-  toleranceOn,
-} from "./tiny_model.ts";
+import { devices, leftBehind, onDevices, tinyModel, toleranceOn } from "./tiny_model.ts";
 
 const ids = (rows: number[][]): Tensor =>
   tensor(Int32Array.from(rows.flat()), [rows.length, rows[0]!.length]);
@@ -34,58 +25,6 @@ function near(actual: Tensor, expected: Tensor, tolerance: number): void {
   const worst = a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
   assert.ok(worst <= tolerance, `largest difference ${worst}`);
 }
-
-test("a config keeps unknown keys and fills in what may be left out", () => {
-  const config = tinyConfig({ some_future_key: [1] } as object);
-  assert.deepEqual(config.some_future_key, [1]);
-  assert.equal(config.head_dim, 4);
-  assert.equal(config.rope_theta, 10_000);
-  const newer = tinyConfig({
-    rope_parameters: { rope_type: "default", rope_theta: 500 },
-  } as object);
-  assert.equal(newer.rope_theta, 500);
-});
-
-test("a config that contradicts itself is refused, naming field and value", () => {
-  const refused: [object, RegExp][] = [
-    [{ num_attention_heads: 3 }, /hidden_size is 16.*num_attention_heads 3/s],
-    [{ head_dim: 5 }, /head_dim is 5/],
-    [{ num_key_value_heads: 3 }, /num_key_value_heads is 3.*num_attention_heads 4/],
-    [{ model_type: "gpt2" }, /model_type is "gpt2"/],
-    [{ hidden_act: "gelu" }, /hidden_act is "gelu"/],
-    [{ rope_scaling: { rope_type: "yarn" } }, /rope_scaling is .*yarn/],
-    [{ attention_bias: true }, /attention_bias is true/],
-    [{ vocab_size: -2 }, /vocab_size is -2/],
-    [{ vocab_size: undefined }, /vocab_size is missing/],
-    [{ eos_token_id: [2, 23] }, /eos_token_id is \[2,23\]/],
-  ];
-  for (const [change, message] of refused) {
-    assert.throws(() => tinyConfig(change), { name: "InputError", message });
-  }
-  assert.throws(() => parseConfig(null, "there/config.json"), /^InputError: there\/config\.json/);
-});
-
-test("start values depend on seed and name, and have the stated deviation", () => {
-  const config = tinyConfig({ hidden_size: 64, vocab_size: 100, tie_word_embeddings: false });
-  const tree = initialParameters(config, { seed: 1 });
-  const again = initialParameters(config, { seed: 1 });
-  const other = initialParameters(config, { seed: 2 });
-  const values = (from: typeof tree, name: string) => [...from.get(name)!.dataSync()];
-  const deviation = (name: string) => {
-    const x = values(tree, name);
-    return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length);
-  };
-  const query = "model.layers.1.self_attn.q_proj.weight";
-  assert.deepEqual(values(tree, query), values(again, query));
-  assert.notDeepEqual(values(tree, query), values(other, query));
-  assert.notDeepEqual(values(tree, query), values(tree, query.replace("1", "0")));
-  assert.ok(Math.abs(deviation("lm_head.weight") / 0.02 - 1) < 0.05);
-  assert.ok(Math.abs(deviation(query.replace("q_", "o_")) / 0.01 - 1) < 0.05);
-  assert.deepEqual(new Set(values(tree, "model.norm.weight")), new Set([1]));
-  const untied = 2 * 100 * 64 + 64 + 2 * (2 * 64 + 64 * (2 * 64 + 2 * 32) + 3 * 64 * 24);
-  assert.equal(parameterCount(tree), untied);
-  assert.equal(parameterCount(tinyModel().parameters), 23 * 16 + 16 + 2 * (32 + 16 * 48 + 1152));
-});
 
 onDevices("no token sees what follows it, and rows don't see each other", () => {
   const { config, parameters } = tinyModel();

@@ -1,4 +1,4 @@
-/** Sampling: filters against known numbers, the cache against full passes, independence of batches. */
+/** Sampling: filters against known numbers, the cache against full passes, independence. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -76,6 +76,18 @@ onDevices("reported log-probabilities are the training path's, bit for bit", asy
     temperature: 0.8,
   });
   assert.deepEqual(scored, got.logProbs);
+});
+
+test("they are at the sizes of a real run too, where kernels tile and threads share", async () => {
+  const shape = { hidden_size: 96, intermediate_size: 200, vocab_size: 411 };
+  const { config, parameters } = tinyModel({ ...shape, initializer_range: 0.1 });
+  const many = Array.from({ length: 37 }, (_, i) => {
+    return Array.from({ length: 3 + (i % 11) }, (_, j) => (i * 13 + j * 29) % 411);
+  });
+  const settings = { maxNewTokens: 5, samplesPerPrompt: 6, stopTokens: [...many[0]!, 7, 8, 9] };
+  const got = await sample(parameters, config, many, settings);
+  const repeated = many.flatMap((prompt) => got.tokens.slice(0, 6).map(() => prompt));
+  assert.deepEqual(await sequenceLogProbs(parameters, config, repeated, got.tokens), got.logProbs);
 });
 
 onDevices("what is sampled does not depend on the rest of the batch", async () => {
@@ -226,6 +238,15 @@ onDevices("sampling leaves no buffer behind, even where it fails", async (device
   };
   await use();
   assert.equal(await leftBehind(device, use), 0);
+});
+
+onDevices("a model whose weights are NaN samples nothing", async () => {
+  const { config, parameters } = tinyModel();
+  parameters.set("model.norm.weight", tensor(new Float32Array(16).fill(NaN)));
+  for (const temperature of [0, 1]) {
+    const made = sample(parameters, config, [[1]], { maxNewTokens: 2, temperature });
+    await assert.rejects(made, /logits are not finite/);
+  }
 });
 
 test("settings out of range are refused, naming setting and value", async () => {

@@ -1,4 +1,4 @@
-/** stories260K, a small trained Llama: the golden greedy text, logits and loss, through our engine. */
+/** stories260K, a small trained Llama: the golden greedy text, logits and loss by our engine. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -6,7 +6,15 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type ModelConfig, type ModelConfigInput, parseConfig } from "../model/config.ts";
 import { initialParameters } from "../model/parameters.ts";
-import { currentDevice, type Device, reference, type Tensor, useDevice } from "../tensor/mod.ts";
+import {
+  currentDevice,
+  type Device,
+  randomStream,
+  reference,
+  type Tensor,
+  tensor,
+  useDevice,
+} from "../tensor/mod.ts";
 
 /** Two blocks, four query heads on two key-value heads, 23 words. */
 export function tinyConfig(changes: Partial<ModelConfigInput> = {}): ModelConfig {
@@ -24,13 +32,21 @@ export function tinyConfig(changes: Partial<ModelConfigInput> = {}): ModelConfig
   });
 }
 
-/** Large start values, so that the model's predictions are far from uniform. */
+/** Large start values and uneven norms: predictions far from uniform, no two weights alike. */
 export function tinyModel(changes: Partial<ModelConfigInput> = {}): {
   config: ModelConfig;
   parameters: Map<string, Tensor>;
 } {
   const config = tinyConfig({ initializer_range: 0.3, ...changes });
-  return { config, parameters: initialParameters(config, { seed: 7 }) };
+  const parameters = initialParameters(config, { seed: 7 });
+  for (const [name, t] of parameters) {
+    if (t.rank > 1) continue;
+    const stream = randomStream({ seed: 7, purpose: name });
+    const values = Float32Array.from({ length: t.size }, () => 0.5 + stream.uniform());
+    t.dispose();
+    parameters.set(name, tensor(values, t.shape));
+  }
+  return { config, parameters };
 }
 
 /** The reference device, and the default one where that is another. */

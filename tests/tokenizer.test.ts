@@ -23,7 +23,7 @@ test("a word tokenizer turns words into their places and back", () => {
   assert.equal(tokenizer.idOf("<eos>"), 2);
   assert.deepEqual(tokenizer.encode(""), []);
   assert.throws(() => tokenizer.encode("capital of Paris"), {
-    name: "InputError",
+    name: "UserError",
     message: '"Paris" is not one of the 10 words that this model knows',
   });
   assert.throws(() => tokenizer.decode([10]), /id 10 is outside of \[0, 10\)/);

@@ -71,7 +71,7 @@ export const layerNormVjp: Call<
     const unit = centred.mul(r);
     const gw = g!.mul(w!);
     const dx = r.mul(gw.sub(gw.mean(last)).sub(unit.mul(gw.mul(unit).mean(last))));
-    return [dx, overRows(g!.mul(unit)), overRows(g!)];
+    return [dx, overRows(g!.mul(unit)), overRows(g!.expand(dx.shape))];
   },
   sampleOptions: { eps: 0.1 },
   tolerance: 1e-3, // as layerNorm, and sums over all rows

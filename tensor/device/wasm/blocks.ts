@@ -2,8 +2,8 @@
 import type { Callable, FunctionBuilder, Local, ModuleBuilder, Value } from "./assembler.ts";
 import { i32, minimum, scratch, select } from "./assembler.ts";
 import { emitCopyTile, emitPackA, emitPackColumns, emitPackRows } from "./pack.ts";
+import { emitStrip, nextHeight, TILE_BYTES } from "./strip.ts";
 import type { Profile, Walk } from "./tile.ts";
-import { emitTile } from "./tile.ts";
 import { emitVectorColumns, emitVectorRows } from "./vector.ts";
 
 /** Block sizes: a strip of B (16 to 24 KiB) stays in L1, a block of A (240 KiB) in L2. */
@@ -17,16 +17,15 @@ const PACK_A_BYTES = 2048;
 const STRIPS = 4;
 
 /** Scratch memory: a tile for the edges of C, packed B, packed A (see SCRATCH_BYTES). */
-const TILE = 0;
-const PACKED_B = 1024;
+const PACKED_B = TILE_BYTES;
 const PACKED_A = PACKED_B + 4 * K_BLOCK * N_BLOCK + 4096;
 
-/** The remainder of a row block is cut in two halves, so that no tile is much flatter than others. */
-function nextHeight(rows: Local<"i32">, full: number): Value<"i32"> {
-  const half = i32.shrU(i32.add(rows, 1), 1);
-  const short = select(i32.gtU(rows, full), half, rows);
-  const whole = i32.or(i32.geU(rows, 2 * full), i32.eq(rows, full));
-  return select(whole, i32.const(full), short);
+/** Size of the blocks when an axis is cut into equal ones of at most `most`, whole multiples. */
+function evenBlock(size: Value<"i32">, most: number, multiple: number): Value<"i32"> {
+  const limit = most - (most % multiple);
+  const blocks = i32.divU(i32.add(size, limit - 1), limit);
+  const even = i32.divU(i32.add(size, i32.sub(blocks, 1)), blocks);
+  return i32.mul(i32.divU(i32.add(even, multiple - 1), multiple), multiple);
 }
 
 interface Kernels {
@@ -55,94 +54,6 @@ export function emitMatmul(m: ModuleBuilder, profile: Profile): void {
     vectorColumns: emitVectorColumns(m, vectorRows, packColumns),
   });
   emitShare(m, block);
-}
-
-/** A strip of C, at most one tile wide: row tiles from top to bottom. */
-function emitStrip(
-  m: ModuleBuilder,
-  walk: Walk,
-  profile: Profile,
-  copyTile: Callable<"void">,
-): Callable<"void"> {
-  const { rows: full, vectors } = profile;
-  const tiles = Array.from({ length: full }, (_, r) =>
-    Array.from({ length: vectors }, (_, v) => {
-      const main = r + 1 === full && v + 1 === vectors;
-      return emitTile(m, walk, r + 1, v + 1, main ? profile : { ...profile, unroll: 2 });
-    }),
-  );
-  const edge = emitEdge(m, walk, tiles, copyTile);
-  const parameters = {
-    a: "i32",
-    /** Bytes from one row of A to the next, and the micro-kernel's aStep; 0: A is packed. */
-    aRow: "i32",
-    aStep: "i32",
-    b: "i32",
-    c: "i32",
-    cStep: "i32",
-    rows: "i32",
-    columns: "i32",
-    k: "i32",
-    fresh: "i32",
-  } as const;
-  return m.function(`f32_matmul_strip_${walk}`, parameters, (f, p) => {
-    const { a, aRow, aStep, b, c, cStep, rows, columns, k, fresh } = p;
-    const height = f.local("i32", undefined, "height");
-    const step = f.local("i32", aStep, "step");
-    f.while(rows, () => {
-      f.set(height, nextHeight(rows, full));
-      if (walk === "columns") f.if(i32.eqz(aStep), () => f.set(step, i32.shl(height, 2)));
-      const whole = i32.and(i32.eq(height, full), i32.eq(columns, 4 * vectors));
-      f.if(
-        whole,
-        () => f.call(tiles[full - 1]![vectors - 1]!, a, step, b, c, cStep, k, fresh),
-        () => f.call(edge, height, columns, a, step, b, c, cStep, k, fresh),
-      );
-      f.set(a, i32.add(a, i32.mul(height, aRow)));
-      f.set(c, i32.add(c, i32.mul(height, cStep)));
-      f.set(rows, i32.sub(rows, height));
-    });
-  });
-}
-
-/** A tile at the edge of C: a smaller kernel, and C by way of scratch where a vector is partial. */
-function emitEdge(
-  m: ModuleBuilder,
-  walk: Walk,
-  tiles: readonly (readonly Callable<"void">[])[],
-  copyTile: Callable<"void">,
-): Callable<"void"> {
-  const parameters = {
-    rows: "i32",
-    columns: "i32",
-    a: "i32",
-    aStep: "i32",
-    b: "i32",
-    c: "i32",
-    cStep: "i32",
-    k: "i32",
-    fresh: "i32",
-  } as const;
-  return m.function(`f32_matmul_edge_${walk}`, parameters, (f, p) => {
-    const { rows, columns, a, aStep, b, c, cStep, k, fresh } = p;
-    const vectors = f.local("i32", i32.shrU(i32.add(columns, 3), 2), "vectors");
-    const partial = f.local("i32", i32.and(columns, 3), "partial");
-    const tile = f.local("i32", c, "tile");
-    const tileStep = f.local("i32", cStep, "tileStep");
-    f.if(partial, () => {
-      f.set(tile, i32.add(scratch, TILE));
-      f.set(tileStep, i32.shl(vectors, 4));
-      f.if(i32.eqz(fresh), () => f.call(copyTile, c, cStep, tile, tileStep, rows, columns));
-    });
-    for (const [r, line] of tiles.entries()) {
-      f.if(i32.eq(rows, r + 1), () => {
-        for (const [v, kernel] of line.entries()) {
-          f.if(i32.eq(vectors, v + 1), () => f.call(kernel, a, aStep, b, tile, tileStep, k, fresh));
-        }
-      });
-    }
-    f.if(partial, () => f.call(copyTile, tile, tileStep, c, cStep, rows, columns));
-  });
 }
 
 /** Operands of one product: byte addresses, byte strides; `fresh`: C is overwritten, not added to. */
@@ -182,17 +93,16 @@ function emitBlock(m: ModuleBuilder, profile: Profile, kernels: Kernels): Callab
       );
       f.return();
     });
-    const blocks = i32.divU(i32.add(k, K_BLOCK - 1), K_BLOCK);
-    const even = i32.divU(i32.add(k, i32.sub(blocks, 1)), blocks);
-    const kBlock = f.local("i32", i32.and(i32.add(even, 7), -8), "kBlock");
+    const kBlock = f.local("i32", evenBlock(k, K_BLOCK, 8), "kBlock");
+    const mBlock = f.local("i32", evenBlock(p.m, M_BLOCK, profile.rows), "mBlock");
+    const nBlock = f.local("i32", evenBlock(n, N_BLOCK, 4 * profile.vectors), "nBlock");
     const [start, j] = [f.local("i32", undefined, "start"), f.local("i32", undefined, "j")];
     const depth = f.local("i32", undefined, "depth");
-    const nBlock = N_BLOCK - (N_BLOCK % (4 * profile.vectors));
     f.for(start, 0, k, kBlock, () => {
       f.set(depth, minimum(kBlock, i32.sub(k, start)));
       f.for(j, 0, n, nBlock, () => {
-        f.for(i, 0, p.m, M_BLOCK, () =>
-          emitMiddle(f, p, { start, depth, i, j, nBlock }, kernels, profile),
+        f.for(i, 0, p.m, mBlock, () =>
+          emitMiddle(f, p, { start, depth, i, j, mBlock, nBlock }, kernels, profile),
         );
       });
       f.set(fresh, 0);
@@ -205,21 +115,22 @@ interface Position {
   readonly depth: Local<"i32">;
   readonly i: Local<"i32">;
   readonly j: Local<"i32">;
-  readonly nBlock: number;
+  readonly mBlock: Local<"i32">;
+  readonly nBlock: Local<"i32">;
 }
 
 /** A block of A times a block of B; B is packed strip by strip on its first use, so hot in L1. */
 function emitMiddle(
   f: FunctionBuilder,
   p: Operands,
-  { start, depth, i, j, nBlock }: Position,
+  { start, depth, i, j, mBlock, nBlock }: Position,
   kernels: Kernels,
   profile: Profile,
 ): void {
   const { aRow, aCol, cRow } = p;
   const width = 4 * profile.vectors;
   const local = (value: Value<"i32">, name: string) => f.local("i32", value, name);
-  const height = local(minimum(i32.sub(p.m, i), i32.const(M_BLOCK)), "height");
+  const height = local(minimum(i32.sub(p.m, i), mBlock), "height");
   const a = local(i32.add(i32.add(p.a, i32.mul(i, aRow)), i32.mul(start, aCol)), "aBlock");
   const contiguous = local(i32.or(i32.eq(aCol, 4), i32.eq(p.k, 1)), "contiguous");
   const rowBytes = local(aRow, "rowBytes");
@@ -230,7 +141,7 @@ function emitMiddle(
     f.set(rowBytes, i32.shl(depth, 2));
     f.set(aStep, 0);
   });
-  const columns = local(minimum(i32.sub(p.n, j), i32.const(nBlock)), "columns");
+  const columns = local(minimum(i32.sub(p.n, j), nBlock), "columns");
   const s = f.local("i32", undefined, "s");
   const stepBytes = local(i32.shl(i32.and(i32.add(depth, 3), -4), 2), "stepBytes");
   f.for(s, 0, columns, width, () => {

@@ -2,6 +2,7 @@
 import type { ModuleBuilder } from "./assembler.ts";
 import { emitMatmul } from "./blocks.ts";
 import type { Machine } from "./machine.ts";
+import type { ProfileOptions } from "./profile.ts";
 import { profile } from "./profile.ts";
 
 /**
@@ -33,7 +34,8 @@ export interface Gemm {
 }
 
 /** Emitter of the GEMM kernels for this runtime's fastest profile. */
-export const emitGemm = (m: ModuleBuilder): void => emitMatmul(m, profile());
+export const emitGemm = (m: ModuleBuilder, options: ProfileOptions = {}): void =>
+  emitMatmul(m, profile(options));
 
 /** GFLOP/s assumed when the work of a product is estimated. */
 const RATE = 40;
@@ -58,7 +60,27 @@ export function gemm(machine: Machine, product: Gemm): void {
   const strides = [4 * aStride, 4 * bStride, 4 * cStride, byRows ? 1 : 0];
   const work = (2 * count * m * k * n) / RATE;
   const args = [m, k, n, ...a, ...b, ...c, ...strides];
-  machine.parallel("f32_matmul", args, count * units, { grain: 1, work });
+  machine.parallel("f32_matmul", args, count * units, {
+    grain: grainOf(machine, byRows, units, count),
+    work,
+  });
+}
+
+/** Least rows, or groups of four columns, of a chunk: B, or A, may be packed anew for each. */
+const LEAST_ROWS = 120;
+const LEAST_GROUPS = 12;
+/** Rows and groups of columns that are whole tiles in every profile. */
+const WHOLE_ROWS = 6;
+const WHOLE_GROUPS = 6;
+
+/** Units of a chunk: whole products where they are many, else even parts of one. */
+function grainOf({ threads }: Machine, byRows: boolean, units: number, count: number): number {
+  if (count >= 4 * threads) return units;
+  const least = (byRows ? LEAST_ROWS : LEAST_GROUPS) * threads;
+  const parts = threads * Math.min(4, Math.max(1, Math.floor(units / least)));
+  const whole = byRows ? WHOLE_ROWS : WHOLE_GROUPS;
+  const even = units / parts;
+  return even > 4 * whole ? Math.ceil(even / whole) * whole : Math.ceil(even);
 }
 
 const ONE = { count: 1, aStride: 0, bStride: 0, cStride: 0 };

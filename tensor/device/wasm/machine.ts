@@ -74,7 +74,7 @@ export function createMachine(
   const { exports } = new WebAssembly.Instance(module, { env: { memory, scratch } });
   const kernels = new Map(
     builder.functions.map(({ name, index }) => {
-      return [name, { index, run: exports[name] as (...args: number[]) => number }];
+      return [name, { name, index, run: exports[name] as (...args: number[]) => number }];
     }),
   );
   const find = (name: string) => {
@@ -112,8 +112,7 @@ export function createMachine(
     call: (kernel, ...args) => find(kernel).run(...args),
     parallel(kernel, args, total, shares) {
       if (total === 0) return;
-      const { index, run } = find(kernel);
-      pool.run(kernel, index, run, args, total, shares);
+      pool.run(find(kernel), args, total, shares);
     },
     warmUp(timeout = 1000) {
       pool.start();

@@ -21,10 +21,13 @@ function polynomial(x: Vector, coefficients: readonly number[]): Vector {
   );
 }
 
-/** e^x = 2ⁿ(1 + m) with |m| < 0.42: gives m, and `bits`, whose lowest bits are those of n. */
+/** ROUND for exponents: the low bits become n + 127, as the exponent field of a float holds n. */
+const ROUND_BIASED = ROUND + 127;
+
+/** e^x = 2ⁿ(1 + m) with |m| < 0.42: gives m, and `bits`, whose lowest bits are those of n + 127. */
 function reduceExp(f: FunctionBuilder, x: Vector): { m: Vector; bits: Vector } {
-  const bits = f.local("v128", f32x4.add(f32x4.mul(x, Math.LOG2E), ROUND), "bits");
-  const n = f.local("v128", f32x4.sub(bits, ROUND), "n");
+  const bits = f.local("v128", f32x4.add(f32x4.mul(x, Math.LOG2E), ROUND_BIASED), "bits");
+  const n = f.local("v128", f32x4.sub(bits, ROUND_BIASED), "n");
   const near = f32x4.sub(x, f32x4.mul(n, LN2_HIGH));
   const r = f.local("v128", f32x4.sub(near, f32x4.mul(n, LN2_LOW)), "r");
   const tail = polynomial(
@@ -34,8 +37,8 @@ function reduceExp(f: FunctionBuilder, x: Vector): { m: Vector; bits: Vector } {
   return { m: f32x4.add(r, f32x4.mul(f32x4.mul(r, r), tail)), bits };
 }
 
-/** 2ⁿ for the n in the low bits of a ROUNDed number, -127 < n < 128. */
-const powerOfTwo = (bits: Vector): Vector => i32x4.add(i32x4.shl(bits, 23), 0x3f800000);
+/** 2ⁿ for -127 < n < 128, and 0 for n = -127. */
+const powerOfTwo = (bits: Vector): Vector => i32x4.shl(bits, 23);
 
 /**
  * e^x; relative error at most 8e-8, for subnormal results half a unit in the last place more.
@@ -46,16 +49,15 @@ export function exp4(f: FunctionBuilder, value: Vector): Vector {
   const { m, bits } = reduceExp(f, x);
   // Two factors, since neither 2^128 nor 2^-150 is a normal number; the first one never rounds.
   const half = f.local("v128", i32x4.shl(i32x4.shrS(bits, 1), 23), "half");
-  const other = i32x4.add(i32x4.sub(i32x4.shl(bits, 23), half), 0x3f800000);
-  return f32x4.mul(f32x4.mul(f32x4.add(m, 1), i32x4.add(half, 0x3f800000)), other);
+  const other = i32x4.add(i32x4.sub(i32x4.shl(bits, 23), half), 63 << 23);
+  return f32x4.mul(f32x4.mul(f32x4.add(m, 1), i32x4.add(half, 64 << 23)), other);
 }
 
-/** exp4 for x <= 0, in fewer instructions: results below 2^-126 (x < -87.33) are 0. */
+/** exp4 for x <= 0, in fewer instructions: 0 below -87.69. */
 export function expNonPositive4(f: FunctionBuilder, value: Vector): Vector {
-  const x = f.local("v128", value, "x");
+  const x = f.local("v128", f32x4.pmax(value, -88), "x");
   const { m, bits } = reduceExp(f, x);
-  const result = f32x4.mul(f32x4.add(m, 1), powerOfTwo(bits));
-  return v128.andnot(result, f32x4.lt(x, -87.33));
+  return f32x4.mul(f32x4.add(m, 1), powerOfTwo(bits));
 }
 
 /**

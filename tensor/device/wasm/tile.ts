@@ -47,8 +47,8 @@ export function emitTile(
   rows: number,
   vectors: number,
   { fma, unroll }: Pick<Profile, "fma" | "unroll">,
+  name = `f32_matmul_${walk}_${rows}x${4 * vectors}`,
 ): Callable<"void"> {
-  const name = `f32_matmul_${walk}_${rows}x${4 * vectors}`;
   return m.function(name, PARAMETERS, (f, { a, aStep, b, c, cStep, k, fresh }) => {
     const width = 16 * vectors;
     const cRows = rowPointers(f, c, cStep, rows, "c");

@@ -2,98 +2,109 @@
 import { Worker } from "node:worker_threads";
 
 /**
- * Layout of the control area, in 32-bit words. Each worker has two cache lines of its own:
- * JOB (number of the job to do; the worker sleeps on it), KERNEL, ARGUMENTS (their count), BEGIN
- * and END on the first; DONE (number of the job done; the caller sleeps on it), STATE and ERROR
- * (length of the error's text) on the second. Arguments (f64) and texts follow.
+ * Layout of the control area, in 32-bit words; what different threads write lies on different cache
+ * lines. A job is cut into chunks, which the caller and the workers claim one by one, so a worker
+ * that wakes late or is delayed by the system holds up one chunk at most, and never a whole share.
  */
 const LAYOUT = {
-  STRIDE: 32,
-  JOB: 0,
-  KERNEL: 1,
-  ARGUMENTS: 2,
-  BEGIN: 3,
-  END: 4,
+  /** Job number << CHUNK_BITS | next chunk to claim; all ones in the low bits: closed. */
+  CLAIM: 0,
+  CHUNK_BITS: 12,
+  /** Chunks that have ended. The caller sleeps on it. */
   DONE: 16,
-  STATE: 17,
-  ERROR: 18,
-  VALUES: 32 * 64,
-  TEXTS: 32 * 64 + 128,
-  TEXT_BYTES: 256,
+  /** Counts jobs. Workers sleep on it. */
+  WAKE: 32,
+  SLEEPERS: 48,
+  READY: 49,
+  /** Bytes of the text of the first error, and the worker that had it. */
+  ERROR: 64,
+  ERROR_WORKER: 65,
+  /** The job: chunks, kernel, count of arguments, grains in total, elements a grain and in total. */
+  CHUNKS: 80,
+  KERNEL: 81,
+  ARGUMENTS: 82,
+  GRAINS: 83,
+  GRAIN: 84,
+  TOTAL: 85,
+  /** Arguments, as f64. */
+  VALUES: 128,
+  MAXIMUM_ARGUMENTS: 64,
+  TEXT: 256,
+  TEXT_BYTES: 1024,
   /** A worker waits this long for the next job before it sleeps: waking costs about 25 us. */
   SPIN_MS: 0.05,
-  STARTING: 0,
-  SPINNING: 1,
-  ASLEEP: 2,
-  FAILED: 3,
 } as const;
-const { STRIDE, JOB, DONE, STATE, ERROR, VALUES, TEXTS, TEXT_BYTES } = LAYOUT;
 
 /** Bytes of the control area. */
-export const CONTROL_BYTES = 4 * TEXTS + 64 * TEXT_BYTES;
-const MAXIMUM_ARGUMENTS = 64;
+export const CONTROL_BYTES = 4 * LAYOUT.TEXT + LAYOUT.TEXT_BYTES;
 
 /**
- * A worker's program. A source string needs no file permission (Deno) and survives bundlers. Its
- * parameter L is LAYOUT.
+ * A worker's program. A source string needs no file permission (Deno) and survives bundlers. L is
+ * LAYOUT. What is read after a successful claim belongs to the claimed job, which cannot end before
+ * the claimed chunk has.
  */
-const SOURCE = `import("node:worker_threads").then(async ({ workerData }) => {
-  const { module, memory, scratch, control, slot, L } = workerData;
-  const words = new Int32Array(memory.buffer, control);
-  const values = new Float64Array(memory.buffer, control + 4 * L.VALUES, 64);
-  const base = slot * L.STRIDE;
+const SOURCE = `import("node:worker_threads").then(({ workerData }) => {
+  const { module, memory, scratch, control, worker, L } = workerData;
+  const words = new Int32Array(memory.buffer, control, L.TEXT);
+  const values = new Float64Array(memory.buffer, control + 4 * L.VALUES, L.MAXIMUM_ARGUMENTS);
+  const mask = (1 << L.CHUNK_BITS) - 1;
   const pause = Atomics.pause ?? (() => {});
-  let kernels;
-  try {
-    const env = { memory, scratch: new WebAssembly.Global({ value: "i32" }, scratch) };
-    const { exports } = new WebAssembly.Instance(module, { env });
-    kernels = WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
-  } catch {
-    Atomics.store(words, base + L.STATE, L.FAILED);
-    return;
-  }
+  const env = { memory, scratch: new WebAssembly.Global({ value: "i32" }, scratch) };
+  const { exports } = new WebAssembly.Instance(module, { env });
+  const kernels = WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
   const report = (error) => {
+    if (Atomics.compareExchange(words, L.ERROR_WORKER, 0, worker) !== 0) return;
     const text = new TextEncoder().encode(String(error?.message ?? error)).slice(0, L.TEXT_BYTES);
-    const at = control + 4 * L.TEXTS + slot * L.TEXT_BYTES;
-    new Uint8Array(memory.buffer, at, L.TEXT_BYTES).set(text);
-    Atomics.store(words, base + L.ERROR, text.length || 1);
+    new Uint8Array(memory.buffer, control + 4 * L.TEXT, L.TEXT_BYTES).set(text);
+    Atomics.store(words, L.ERROR, text.length);
   };
-  const waitForJob = (done) => {
-    Atomics.store(words, base + L.STATE, L.SPINNING);
+  const cut = (chunk) => {
+    const grains = Math.floor((words[L.GRAINS] * chunk) / words[L.CHUNKS]);
+    return Math.min(words[L.TOTAL], grains * words[L.GRAIN]);
+  };
+  const runChunks = () => {
+    for (;;) {
+      const claim = Atomics.load(words, L.CLAIM);
+      const chunk = claim & mask;
+      if (chunk >= Atomics.load(words, L.CHUNKS)) return;
+      if (Atomics.compareExchange(words, L.CLAIM, claim, claim + 1) !== claim) continue;
+      try {
+        const args = Array.from(values.subarray(0, words[L.ARGUMENTS]));
+        kernels[words[L.KERNEL]](...args, cut(chunk), cut(chunk + 1));
+      } catch (error) {
+        report(error);
+      }
+      const chunks = words[L.CHUNKS];
+      if (Atomics.add(words, L.DONE, 1) + 1 === chunks) Atomics.notify(words, L.DONE);
+    }
+  };
+  const waitForJob = (last) => {
     const until = performance.now() + L.SPIN_MS;
     do {
       for (let turn = 0; turn < 64; turn++) {
-        const job = Atomics.load(words, base + L.JOB);
-        if (job !== done) return job;
+        if (Atomics.load(words, L.WAKE) !== last) return;
         pause();
       }
     } while (performance.now() < until);
-    Atomics.store(words, base + L.STATE, L.ASLEEP);
-    let job = done;
-    while (job === done) {
-      Atomics.wait(words, base + L.JOB, done);
-      job = Atomics.load(words, base + L.JOB);
-    }
-    return job;
+    Atomics.add(words, L.SLEEPERS, 1);
+    Atomics.wait(words, L.WAKE, last);
+    Atomics.sub(words, L.SLEEPERS, 1);
   };
-  for (let job = 0; ; ) {
-    job = waitForJob(job);
-    const args = Array.from(values.subarray(0, words[base + L.ARGUMENTS]));
-    try {
-      kernels[words[base + L.KERNEL]](...args, words[base + L.BEGIN], words[base + L.END]);
-    } catch (error) {
-      report(error);
-    }
-    Atomics.store(words, base + L.DONE, job);
-    Atomics.notify(words, base + L.DONE);
+  Atomics.add(words, L.READY, 1);
+  for (;;) {
+    const job = Atomics.load(words, L.WAKE);
+    runChunks();
+    waitForJob(job);
   }
-});`;
+}, () => {});`;
 
-/** Work, in nanoseconds, that repays handing a share to a worker that spins, or that sleeps. */
-const WORTH_SPINNING = 4_000;
-const WORTH_WAKING = 60_000;
+/** Work, in nanoseconds, that repays handing chunks to a worker that spins, or that sleeps. */
+const WORTH_SHARING = 4_000;
+const WORTH_WAKING = 50_000;
 /** Work that repays starting the workers, which takes 15 to 60 ms (but not of the caller's time). */
 const WORTH_STARTING = 200_000;
+/** More chunks than threads even out their speeds; fewer cost less. */
+const CHUNKS_PER_THREAD = 4;
 
 export interface PoolOptions {
   readonly module: WebAssembly.Module;
@@ -106,44 +117,53 @@ export interface PoolOptions {
   readonly scratch: (thread: number) => number;
 }
 
-type Kernel = (...args: number[]) => unknown;
+/** A kernel to be called as run(...args, begin, end); index: its place in the module's exports. */
+export interface Kernel {
+  readonly name: string;
+  readonly index: number;
+  readonly run: (...args: number[]) => unknown;
+}
+
+/** How a job may be cut (at multiples of `grain`), and about how many nanoseconds it takes. */
+export interface Sharing {
+  readonly grain: number;
+  readonly work: number;
+}
 
 export class WorkerPool {
   private readonly options: PoolOptions;
   private readonly words: Int32Array;
   private readonly values: Float64Array;
-  private started: Worker[] | undefined;
+  private started = false;
   private job = 0;
+  /** Work done since sleeping workers were last woken. */
+  private unshared = 0;
 
   constructor(options: PoolOptions) {
     this.options = options;
-    const { buffer } = options.memory;
-    this.words = new Int32Array(buffer, options.control, CONTROL_BYTES / 4);
-    this.values = new Float64Array(buffer, options.control + 4 * VALUES, MAXIMUM_ARGUMENTS);
+    const { memory, control } = options;
+    this.words = new Int32Array(memory.buffer, control, LAYOUT.TEXT);
+    const values = control + 4 * LAYOUT.VALUES;
+    this.values = new Float64Array(memory.buffer, values, LAYOUT.MAXIMUM_ARGUMENTS);
   }
 
-  /** Workers that wait for jobs. They report within 15 to 60 ms of `start`, without the event loop. */
+  /** Workers at work or waiting for it. They report 15 to 60 ms after `start`, on their own. */
   get ready(): number {
-    let count = 0;
-    for (let slot = 0; slot < (this.started?.length ?? 0); slot++) {
-      const state = Atomics.load(this.words, slot * STRIDE + STATE);
-      if (state === LAYOUT.SPINNING || state === LAYOUT.ASLEEP) count++;
-    }
-    return count;
+    return Atomics.load(this.words, LAYOUT.READY);
   }
 
   /** Starts the workers, once; returns at once. A runtime that cannot start any stays at one thread. */
   start(): void {
-    if (this.started !== undefined) return;
-    this.started = [];
+    if (this.started) return;
+    this.started = true;
     const { module, memory, control, threads, scratch } = this.options;
-    for (let slot = 0; slot < threads - 1; slot++) {
-      const workerData = { module, memory, control, slot, scratch: scratch(slot + 1), L: LAYOUT };
+    for (let worker = 1; worker < threads; worker++) {
+      const workerData = { module, memory, control, worker, scratch: scratch(worker), L: LAYOUT };
       try {
-        const worker = new Worker(SOURCE, { eval: true, workerData });
-        worker.on("error", () => Atomics.store(this.words, slot * STRIDE + STATE, LAYOUT.FAILED));
-        worker.unref();
-        this.started.push(worker);
+        const thread = new Worker(SOURCE, { eval: true, workerData });
+        // One that fails to start never reports ready, so no job depends on it.
+        thread.on("error", () => {});
+        thread.unref();
       } catch {
         return;
       }
@@ -151,82 +171,99 @@ export class WorkerPool {
   }
 
   /**
-   * Calls `kernel(...args, begin, end)` so that the ranges cover [0, total) once, cut at multiples
-   * of `grain`, on as many threads as `work` nanoseconds repay. Returns when all are done. An error
-   * on any thread is thrown here, after the others have ended.
+   * Calls `kernel(...args, begin, end)` for ranges that cover [0, total) once, cut at multiples of
+   * `grain`, on all threads where `work` repays it. Returns when all have ended. An error on any
+   * thread is thrown here, after that.
    */
-  run(
-    name: string,
-    index: number,
-    kernel: Kernel,
+  run(kernel: Kernel, args: readonly number[], total: number, { grain, work }: Sharing): void {
+    if (work >= WORTH_STARTING) this.start();
+    const grains = Math.ceil(total / grain);
+    const worthwhile = Math.ceil(work / WORTH_SHARING);
+    const chunks = Math.min(grains, worthwhile, CHUNKS_PER_THREAD * (this.ready + 1));
+    if (chunks < 2 || this.ready === 0) {
+      kernel.run(...args, 0, total);
+      return;
+    }
+    this.post(kernel, args, [chunks, kernel.index, args.length, grains, grain, total], work);
+    const failure = this.help(kernel, args, total, { chunks, grains, grain });
+    this.finish(chunks);
+    if (failure !== undefined) throw failed(kernel, "the calling thread", failure);
+    const worker = this.words[LAYOUT.ERROR_WORKER];
+    if (worker !== 0) throw failed(kernel, `worker ${worker}`, this.errorText());
+  }
+
+  private post({ name }: Kernel, args: readonly number[], job: readonly number[], work: number) {
+    const { words } = this;
+    if (args.length > LAYOUT.MAXIMUM_ARGUMENTS) {
+      throw new RangeError(
+        `${name}: ${args.length} arguments, at most ${LAYOUT.MAXIMUM_ARGUMENTS}`,
+      );
+    }
+    // Closed first: a worker that saw the last job's claim must not match it with the new chunks.
+    Atomics.store(words, LAYOUT.CLAIM, -1);
+    this.values.set(args);
+    words.set(job, LAYOUT.CHUNKS);
+    words[LAYOUT.ERROR_WORKER] = 0;
+    Atomics.store(words, LAYOUT.DONE, 0);
+    this.job++;
+    Atomics.store(words, LAYOUT.CLAIM, this.job << LAYOUT.CHUNK_BITS);
+    Atomics.add(words, LAYOUT.WAKE, 1);
+    this.unshared += work;
+    // Small jobs that follow each other are worth waking for together.
+    if (this.unshared < WORTH_WAKING) return;
+    this.unshared = 0;
+    if (Atomics.load(words, LAYOUT.SLEEPERS) > 0) Atomics.notify(words, LAYOUT.WAKE);
+  }
+
+  /** The caller's part: chunks, until none is left to claim. */
+  private help(
+    { run }: Kernel,
     args: readonly number[],
     total: number,
-    { grain, work }: { grain: number; work: number },
-  ): void {
-    const chunks = Math.ceil(total / grain);
-    const helpers = work < WORTH_SPINNING || chunks < 2 ? [] : this.helpers(work, chunks - 1);
-    if (helpers.length === 0) return void kernel(...args, 0, total);
-    if (args.length > MAXIMUM_ARGUMENTS) {
-      throw new RangeError(`${name}: ${args.length} arguments, at most ${MAXIMUM_ARGUMENTS}`);
-    }
-    this.values.set(args);
-    this.job = (this.job + 1) | 0;
-    const shares = helpers.length + 1;
-    const cut = (share: number) => Math.min(total, Math.floor((chunks * share) / shares) * grain);
-    for (let share = 1; share < shares; share++) {
-      this.post(helpers[share - 1]!, index, args.length, cut(share), cut(share + 1));
-    }
+    { chunks, grains, grain }: { chunks: number; grains: number; grain: number },
+  ): unknown {
+    const { words } = this;
+    const first = this.job << LAYOUT.CHUNK_BITS;
+    const cut = (chunk: number) => Math.min(total, Math.floor((grains * chunk) / chunks) * grain);
     let failure: unknown;
-    try {
-      kernel(...args, 0, cut(1));
-    } catch (error) {
-      failure = error;
+    for (;;) {
+      const chunk = Atomics.load(words, LAYOUT.CLAIM) - first;
+      if (chunk >= chunks) return failure;
+      if (
+        Atomics.compareExchange(words, LAYOUT.CLAIM, first + chunk, first + chunk + 1) - first !==
+        chunk
+      ) {
+        continue;
+      }
+      try {
+        run(...args, cut(chunk), cut(chunk + 1));
+      } catch (error) {
+        failure ??= error;
+      }
+      Atomics.add(words, LAYOUT.DONE, 1);
     }
-    for (const slot of helpers) failure = this.finish(slot, name) ?? failure;
-    if (failure !== undefined) throw failure;
   }
 
-  /** Slots of the workers that take part. */
-  private helpers(work: number, most: number): number[] {
-    if (this.started === undefined && work >= WORTH_STARTING) this.start();
-    const chosen: number[] = [];
-    for (let slot = 0; slot < (this.started?.length ?? 0) && chosen.length < most; slot++) {
-      const state = Atomics.load(this.words, slot * STRIDE + STATE);
-      const worth = (chosen.length + 1) * (state === LAYOUT.ASLEEP ? WORTH_WAKING : WORTH_SPINNING);
-      if ((state === LAYOUT.SPINNING || state === LAYOUT.ASLEEP) && work >= worth)
-        chosen.push(slot);
-    }
-    return chosen;
-  }
-
-  private post(slot: number, kernel: number, count: number, begin: number, end: number): void {
+  /** Waits until the chunks that workers claimed have ended. */
+  private finish(chunks: number): void {
     const { words } = this;
-    const base = slot * STRIDE;
-    words[base + LAYOUT.KERNEL] = kernel;
-    words[base + LAYOUT.ARGUMENTS] = count;
-    words[base + LAYOUT.BEGIN] = begin;
-    words[base + LAYOUT.END] = end;
-    words[base + ERROR] = 0;
-    Atomics.store(words, base + JOB, this.job);
-    Atomics.notify(words, base + JOB);
-  }
-
-  /** Waits until a worker has done its share; its error, if it had one. */
-  private finish(slot: number, name: string): Error | undefined {
-    const { words } = this;
-    const base = slot * STRIDE;
     const until = performance.now() + LAYOUT.SPIN_MS;
-    for (let turn = 0; ; turn++) {
-      const done = Atomics.load(words, base + DONE);
-      if (done === this.job) break;
-      if (turn % 64 === 63 && performance.now() > until) Atomics.wait(words, base + DONE, done);
+    for (let turn = 1; ; turn++) {
+      const done = Atomics.load(words, LAYOUT.DONE);
+      if (done === chunks) return;
+      if (turn % 64 === 0 && performance.now() > until) Atomics.wait(words, LAYOUT.DONE, done);
     }
-    const length = Atomics.load(words, base + ERROR);
-    if (length === 0) return undefined;
-    const { memory, control } = this.options;
-    const at = control + 4 * TEXTS + slot * TEXT_BYTES;
-    // TextDecoder refuses shared memory, so the bytes are copied.
-    const text = new TextDecoder().decode(new Uint8Array(memory.buffer, at, length).slice());
-    return new Error(`kernel "${name}" failed on worker ${slot + 1}: ${text}`);
   }
+
+  private errorText(): string {
+    const { memory, control } = this.options;
+    const length = Atomics.load(this.words, LAYOUT.ERROR);
+    // TextDecoder refuses shared memory, so the bytes are copied.
+    const bytes = new Uint8Array(memory.buffer, control + 4 * LAYOUT.TEXT, length).slice();
+    return new TextDecoder().decode(bytes);
+  }
+}
+
+function failed({ name }: Kernel, where: string, cause: unknown): Error {
+  return new Error(`kernel "${name}" failed on ${where}: ${cause}`, { cause });
 }

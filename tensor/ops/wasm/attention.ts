@@ -6,7 +6,9 @@ import { address, copyStrided, fillZero } from "../../device/wasm/launch.ts";
 import { type Machine, SCRATCH_BYTES } from "../../device/wasm/machine.ts";
 import type { KernelCall } from "../../op.ts";
 import { rowMajor, type Shape, sizeOf } from "../../shape.ts";
-import { emitAttention, NOTES, TILE } from "./attention_kernels.ts";
+import { emitBackward } from "./attention_backward.ts";
+import { emitForward } from "./attention_forward.ts";
+import { emitTiles, NOTES, TILE } from "./attention_rows.ts";
 
 export { causalSoftmax } from "./causal_softmax.ts";
 export { rope } from "./rope.ts";
@@ -19,7 +21,11 @@ const EXP_COST = 1;
 
 export const attention: WasmKernel = {
   strided: true,
-  emit: emitAttention,
+  emit(m) {
+    const tiles = emitTiles(m);
+    emitForward(m, tiles);
+    emitBackward(m, tiles);
+  },
   run(machine, call) {
     const [q, k, v, positions] = call.inputs as [View, View, View, View];
     withRows(machine, [q, k, v], call.outputs, (rows, [target]) => {
@@ -37,6 +43,7 @@ export const attention: WasmKernel = {
   },
 };
 
+/** Its kernel is emitted with that of attention: they share their tiles. */
 export const attentionVjp: WasmKernel = {
   strided: true,
   run(machine, call) {
@@ -93,8 +100,9 @@ function workOf({ b, h, t, s, width }: Sizes, flops: number): number {
 
 function checkScratch(op: string, s: number, bytes: number): void {
   if (bytes <= SCRATCH_BYTES) return;
+  const need = `${s} keys need ${bytes} bytes of scratch memory for their scores`;
   throw new RangeError(
-    `${op}: ${s} keys need ${bytes} bytes of scratch memory for their scores, but a thread has ${SCRATCH_BYTES}: attend to fewer keys at once`,
+    `${op}: ${need}, a thread has ${SCRATCH_BYTES}: attend to fewer keys at once`,
   );
 }
 

@@ -120,7 +120,9 @@ function emitCombineOf(m: ModuleBuilder, rows: number, widths: readonly number[]
         );
         const x = f.local("i32", i32.add(p.x, column), "from");
         f.for(n, 0, p.steps, 1, () => {
-          const values = lanes.map((lane) => f.local("v128", v128.load(x, lane), "value"));
+          // For one row each is used once: in locals they would not fit the registers.
+          const loads = lanes.map((lane) => v128.load(x, lane));
+          const values = rows === 1 ? loads : loads.map((load) => f.local("v128", load, "value"));
           w.forEach((at, r) => {
             const weight = f.local("v128", v128.load32Splat(at), "weight");
             values.forEach((value, c) => {
@@ -205,4 +207,39 @@ export function emitSoftmaxVisible(m: ModuleBuilder): Callable<"f32"> {
 export function sumLanes(x: Local<"v128">): Value<"f32"> {
   const lane = (i: number) => f32x4.extractLane(x, i);
   return f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3)));
+}
+
+/** to[i] = factor from[i] for the vectors of a row of `bytes`. */
+export function emitScaled(m: ModuleBuilder): Void {
+  const parameters = { ...i32s("from", "to", "bytes"), factor: "f32" } as const;
+  return m.function("f32_scaled_row", parameters, (f, { from, to, bytes, factor }) => {
+    const scale = f.local("v128", f32x4.splat(factor), "scale");
+    const end = f.local("i32", i32.add(from, bytes), "end");
+    f.for(from, from, end, 16, () => {
+      f.store("v128", to, f32x4.mul(v128.load(from), scale));
+      f.set(to, i32.add(to, 16));
+    });
+  });
+}
+
+/** With p = inverse·e: e becomes p and dp becomes p(dp - Σ p·dp); `count` is a multiple of 4. */
+export function emitSoftmaxVjp(m: ModuleBuilder): Void {
+  const parameters = { ...i32s("e", "dp", "count"), inverse: "f32" } as const;
+  return m.function("f32_attention_softmax_vjp", parameters, (f, { e, dp, count, inverse }) => {
+    const scale = f.local("v128", f32x4.splat(inverse), "scale");
+    const sums = f.local("v128", f32x4.const(0), "sums");
+    const at = f.local("i32", 0, "at");
+    const bytes = f.local("i32", i32.shl(count, 2), "bytes");
+    f.for(at, 0, bytes, 16, () => {
+      const p = f.local("v128", f32x4.mul(v128.load(i32.add(e, at)), scale), "p");
+      f.store("v128", i32.add(e, at), p);
+      f.set(sums, f32x4.add(sums, f32x4.mul(p, v128.load(i32.add(dp, at)))));
+    });
+    const mean = f.local("v128", f32x4.splat(sumLanes(sums)), "mean");
+    f.for(at, 0, bytes, 16, () => {
+      const p = v128.load(i32.add(e, at));
+      const slope = f32x4.sub(v128.load(i32.add(dp, at)), mean);
+      f.store("v128", i32.add(dp, at), f32x4.mul(p, slope));
+    });
+  });
 }

@@ -44,8 +44,8 @@ const SHORT = 100_000;
 function multiply(machine: Machine, operands: Operands): void {
   const { a, b, batch, product, temporary } = operands;
   const axes = batchAxes(a, b, batch);
-  const [aRow, aCol] = a.strides.slice(-2) as [number, number];
-  const [bRow, bCol] = b.strides.slice(-2) as [number, number];
+  const [aRow, aCol] = matrixStrides(a);
+  const [bRow, bCol] = matrixStrides(b);
   const matrices = { a: address(a), aRow, aCol, b: address(b), bRow, bCol };
   const folded = foldRows({ ...product, ...matrices }, axes);
   const { m, k, n } = folded;
@@ -111,6 +111,13 @@ function foldRows(product: Gemm, axes: BatchAxis[]): Gemm {
 /** Whether gemm can read the matrix: one of its strides is 1, or it has one row or column. */
 const hasUnitStride = ({ shape, strides }: View): boolean =>
   strides.at(-1) === 1 || strides.at(-2) === 1 || shape.at(-1)! <= 1 || shape.at(-2)! <= 1;
+
+/** Strides of the matrix, one of them 1; that of an axis of size 1 is never stepped along. */
+function matrixStrides({ shape, strides }: View): [row: number, column: number] {
+  const [row, column] = strides.slice(-2) as [number, number];
+  if (row === 1 || column === 1) return [row, column];
+  return shape.at(-1)! <= 1 ? [row, 1] : [1, column];
+}
 
 /** Whether the matrices of the batch lie at one distance from each other. */
 function isDense({ shape, strides }: View): boolean {

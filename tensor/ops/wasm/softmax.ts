@@ -33,7 +33,7 @@ import type { KernelCall } from "../../op.ts";
 import { checkIndices } from "../gather.ts";
 
 /** Rough nanoseconds for an element with one exponential; for a pass without. */
-const EXP_COST = 0.8;
+const EXP_COST = 1;
 const PASS_COST = 0.1;
 
 /** The row's maximum, or 0 where that is -∞, so that x - shift is never ∞ - ∞ there. */
@@ -42,7 +42,7 @@ export function emitShift(f: FunctionBuilder, x: I32, n: I32): Local<"v128"> {
   return f.local("v128", v128.andnot(top, f32x4.eq(top, -Infinity)), "shift");
 }
 
-/** Σ exp(x - shift), with each exponential given to `use`. */
+/** Σ exp(x - shift), each exponential given to `use`. Unrolled it is 1.35 times slower in JSC. */
 export function emitTotal(
   f: FunctionBuilder,
   x: I32,
@@ -50,8 +50,8 @@ export function emitTotal(
   shift: Vector,
   use: (step: Step, e: Vector) => void = () => {},
 ): Local<"v128"> {
-  const parts = accumulators(f, SUM, 2);
-  sweep(f, n, 2, (step) => {
+  const parts = accumulators(f, SUM, 1);
+  sweep(f, n, 1, (step) => {
     const e = f.local("v128", expNonPositive4(f, f32x4.sub(step.load(x), shift)), "e");
     use(step, e);
     parts.add(step, e);

@@ -1,0 +1,51 @@
+/** Which weights a run ends with: the best of its checkpoints, if validation can tell it from none. */
+
+import { type GreedyAnswer, greedyAnswers, type Model } from "../eval/accuracy.ts";
+import { type McNemar, mcnemar } from "../eval/statistics.ts";
+import type { World } from "../eval/worlds/world.ts";
+import { loadModel } from "../model/checkpoint.ts";
+import { disposeParameters } from "../model/parameters.ts";
+import { bestCheckpoint, readCheckpoint } from "./checkpoints.ts";
+import type { TrainConfig } from "./config.ts";
+import { asking, validationQuestions } from "./evaluate.ts";
+import type { Run } from "./run.ts";
+
+/** Two-sided level at which the chosen checkpoint must beat the base model on validation. */
+export const SELECTION_LEVEL = 0.05;
+
+export interface Choice {
+  readonly model: Model;
+  /** Step of the chosen checkpoint; 0: the base model. */
+  readonly step: number;
+  /** The best checkpoint against the base model on the validation questions. */
+  readonly validation: McNemar;
+  /** Frees the chosen weights, unless they are the base model's. */
+  readonly dispose: () => void;
+}
+
+/**
+ * The checkpoint of the best validation score, provided that McNemar's test on the validation
+ * questions finds it better than the base model; else the base model. The best of a dozen
+ * checkpoints is above its start by luck alone: without the test, a run that learned nothing would
+ * end with weights that were moved at random. No held-out question plays a part.
+ */
+export async function choose(run: Run<TrainConfig>, world: World, base: Model): Promise<Choice> {
+  const { config } = run;
+  const correct = async (model: Model): Promise<boolean[]> => {
+    const questions = validationQuestions(world, config);
+    const answers = await greedyAnswers(asking(model, world, questions, config));
+    return answers.map((answer: GreedyAnswer) => answer.correct);
+  };
+  const keepBase = { model: base, step: 0, dispose: () => {} };
+  const best = bestCheckpoint(run.checkpoints);
+  if (best === null || best.step === 0) return { ...keepBase, validation: mcnemar([], []) };
+  readCheckpoint(best.path); // verifies its checksums
+  const model = loadModel(best.path);
+  const validation = mcnemar(await correct(base), await correct(model));
+  const dispose = () => disposeParameters(model.parameters);
+  if (validation.fixed > validation.broken && validation.p < SELECTION_LEVEL) {
+    return { model, step: best.step, validation, dispose };
+  }
+  dispose();
+  return { ...keepBase, validation };
+}

@@ -1,0 +1,226 @@
+/** A whole run at the smallest size: resume to the same bits, ratio 1, controls, and the command. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { buildWorld } from "../eval/worlds/presets.ts";
+import { initialParameters } from "../model/parameters.ts";
+import { modelConfigOf } from "../rl/base.ts";
+import { latestCheckpoint, readCheckpoint } from "../rl/checkpoints.ts";
+import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
+import { updatePolicy } from "../rl/grpo.ts";
+import { Progress } from "../rl/progress.ts";
+import { rewardOf } from "../rl/reward.ts";
+import { questionsOfStep, rollOut } from "../rl/rollout.ts";
+import { createRun, openRun } from "../rl/run.ts";
+import { restore } from "../rl/state.ts";
+import { trainPolicy } from "../rl/trainer.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "anamnesis-train-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
+
+const tiny = (changes: object = {}): TrainConfig =>
+  trainConfig.parse({
+    world: { entities: 24, relations: 2, answers: 6, qaShare: 0.3, qaEntityShare: 0.3 },
+    model: { hiddenSize: 16, layers: 1, heads: 2, keyValueHeads: 1, intermediateSize: 32 },
+    grpo: {
+      steps: 6,
+      questionsPerStep: 4,
+      groupSize: 4,
+      learningRate: 1e-2,
+      warmup: 2,
+      ...changes,
+    },
+    evaluate: { every: 2, accessibilitySamples: 128, passAtKSamples: 256 },
+    checkpoint: { every: 1, keep: 10 },
+  });
+
+const silent = () => new Progress({ output: { write: () => true } });
+
+/** Trains a fresh tiny policy in `dir`, asked to stop after `stopAfter` steps, or resumes it. */
+async function trainTiny(dir: string, config: TrainConfig, stopAfter = Infinity, resume = false) {
+  const world = buildWorld(worldOf(config));
+  const shape = modelConfigOf(config, world);
+  const base = { config: shape, parameters: initialParameters(shape, { seed: 1 }) };
+  using run = resume ? openRun(dir, config) : createRun({ config, dir });
+  const { policy, state } = restore(run, resume, base);
+  const first = state.step;
+  const interrupt = {
+    requested: false,
+    check: async () => state.step - first >= stopAfter,
+    [Symbol.dispose]: () => {},
+  };
+  const progress = silent();
+  const done = await trainPolicy({ run, world, policy, base, state, progress, interrupt });
+  return { done, metrics: run.metrics.rows(), rollouts: run.rollouts.rows() };
+}
+
+/** Rows without what a clock wrote. */
+const timeless = (rows: readonly Record<string, unknown>[]) =>
+  rows.map(({ step_time: _, ...row }) => row);
+
+describe("a run", () => {
+  for (const changes of [{}, { epochs: 2, miniBatches: 2 }, kl("k3", "loss"), kl("k1", "reward")]) {
+    test(`killed and resumed ends with the same bits: ${JSON.stringify(changes)}`, async () => {
+      const config = tiny(changes);
+      const name = JSON.stringify(changes).replace(/\W+/g, "-");
+      const [straight, broken] = [join(folder, `straight${name}`), join(folder, `broken${name}`)];
+      const whole = await trainTiny(straight, config);
+      assert.equal((await trainTiny(broken, config, 3)).done, false);
+      // A kill may come in the middle of a row, after the checkpoint.
+      writeFileSync(join(broken, "metrics.jsonl"), '{"step": 3, "rew', { flag: "a" });
+      const resumed = await trainTiny(broken, config, Infinity, true);
+      assert.ok(whole.done && resumed.done);
+      const [a, b] = [straight, broken].map((dir) => {
+        return readCheckpoint(latestCheckpoint(join(dir, "checkpoints"))!.path).contents;
+      });
+      assert.deepEqual(Object.keys(a!), Object.keys(b!));
+      for (const [file, bytes] of Object.entries(a!)) {
+        assert.ok(Buffer.from(bytes).equals(Buffer.from(b![file]!)), `${file} differs`);
+      }
+      assert.deepEqual(timeless(resumed.metrics), timeless(whole.metrics));
+      assert.deepEqual(resumed.rollouts, whole.rollouts);
+      assert.equal(whole.metrics.length, 7);
+    });
+  }
+
+  test("the ratio is exactly 1 at the first update, with the sampler's own log-probabilities", async () => {
+    const config = tiny({ temperature: 0.7, epochs: 2, learningRate: 1e-3 });
+    const world = buildWorld(worldOf(config));
+    const shape = modelConfigOf(config, world);
+    const policy = { config: shape, parameters: initialParameters(shape, { seed: 3 }) };
+    using run = createRun({ config, dir: join(folder, "ratio") });
+    const { state, policy: trained } = restore(run, false, policy);
+    const questions = questionsOfStep(world.questions("train"), { seed: 1, step: 0, count: 8 });
+    // Rewards that differ within a group, so that no rollout is left out.
+    const paid = rewardOf({ ...config, reward: "random" });
+    const options = { ...config.grpo, groupSize: 4, seed: 1, step: 0 };
+    const rollouts = await rollOut(trained, world, questions, paid, options);
+    const reports = await updatePolicy(trained, state.optimizer, rollouts, config.grpo, {
+      learningRate: 1e-2,
+      reference: undefined,
+    });
+    assert.equal(reports[0]!.maxLogRatio, 0);
+    assert.ok(reports[0]!.gradNorm > 0);
+    assert.ok(reports[1]!.maxLogRatio > 1e-4, "after one update the ratio has moved");
+  });
+
+  test("equal rewards are no reason to move", async () => {
+    const config = tiny();
+    const world = buildWorld(worldOf(config));
+    const shape = modelConfigOf(config, world);
+    const base = { config: shape, parameters: initialParameters(shape, { seed: 3 }) };
+    using run = createRun({ config, dir: join(folder, "flat") });
+    const { state, policy } = restore(run, false, base);
+    const flat = () => ({ score: 1, correct: true, predicted: "", reason: "all are paid" });
+    const questions = world.questions("train").slice(0, 4);
+    const rollouts = await rollOut(policy, world, questions, flat, {
+      ...config.grpo,
+      seed: 1,
+      step: 0,
+    });
+    const options = { learningRate: 1, reference: undefined };
+    const [report] = await updatePolicy(policy, state.optimizer, rollouts, config.grpo, options);
+    assert.deepEqual([report!.loss, report!.gradNorm, state.optimizer.step], [0, 0, 0]);
+    for (const [name, t] of policy.parameters) {
+      assert.deepEqual(t.dataSync(), base.parameters.get(name)!.dataSync(), name);
+    }
+  });
+});
+
+function kl(klEstimator: string, klPlacement: string): object {
+  return { klEstimator, klPlacement, klCoefficient: 0.05 };
+}
+
+/** The command line, under the runtime that runs this test. */
+function command(...args: string[]): { code: number | null; text: string } {
+  const deno = process.versions.deno ? ["run", "-A"] : [];
+  const result = spawnSync(process.execPath, [...deno, join(root, "rl/train.ts"), ...args], {
+    cwd: folder,
+    encoding: "utf8",
+    timeout: 100_000,
+  });
+  return { code: result.status, text: result.stdout + result.stderr };
+}
+
+const small = [
+  ...["--world.entities", "24", "--world.relations", "2", "--world.answers", "6"],
+  ...["--world.qa-share", "0.3", "--world.qa-entity-share", "0.3"],
+  ...["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"],
+  ...["--model.key-value-heads", "1", "--model.intermediate-size", "32"],
+  ...["--pretrain.steps", "20", "--pretrain.warmup", "2", "--pretrain.batch", "8"],
+  ...["--grpo.steps", "4", "--grpo.warmup", "1", "--grpo.questions-per-step", "4"],
+];
+
+describe("the command", () => {
+  const out = join(folder, "run");
+
+  test("runs from nothing to a summary, and a second time from the cached base model", () => {
+    const { code, text } = command(...small, "--out", out);
+    assert.equal(code, 0, text);
+    const summary = JSON.parse(readFileSync(join(out, "summary.json"), "utf8"));
+    const { heldout, train } = summary;
+    for (const key of ["preset", "seed", "params", "seconds"]) assert.ok(key in summary, key);
+    for (const key of ["n", "before", "after", "fixed", "broken", "p"])
+      assert.ok(key in heldout, key);
+    assert.deepEqual(Object.keys(heldout.passAtK.before), Object.keys(heldout.passAtK.after));
+    assert.equal(Object.keys(heldout.passAtK.after).length, 9);
+    assert.equal(heldout.repair.length, 9);
+    assert.ok("before" in train && "after" in train);
+    for (const file of [
+      "config.json",
+      "metrics.jsonl",
+      "ledger.jsonl",
+      "rollouts.jsonl",
+      "report.md",
+    ]) {
+      assert.ok(existsSync(join(out, file)), file);
+    }
+    assert.match(text, /held-out, \d+ questions/);
+    const again = command(...small, "--out", join(folder, "again"), "--reward", "random");
+    assert.equal(again.code, 0, again.text);
+    assert.match(again.text, /pre-trained before/);
+  });
+
+  const refused: [name: string, args: () => string[], message: RegExp][] = [
+    ["an unknown flag", () => ["--sede", "3"], /unknown flag --sede; did you mean --seed\?/],
+    ["a wrong type", () => ["--grpo.steps", "many"], /--grpo\.steps.*many/],
+    ["a contradiction", () => ["--grpo.top-p", "0.9"], /topP 0\.9 in training/],
+    ["a missing run", () => ["--resume", join(folder, "nowhere")], /no run folder/],
+    [
+      "a resume with other settings",
+      () => ["--resume", out, "--grpo.learning-rate", "0.5"],
+      /learningRate/,
+    ],
+    ["a folder in use", () => [...small, "--out", out], /run/],
+    [
+      "an unwritable folder",
+      () => [...small, "--out", join(out, "summary.json", "x")],
+      /summary\.json/,
+    ],
+    ["a corrupt checkpoint", () => ["--resume", corrupt()], /model\.safetensors/],
+  ];
+  for (const [name, args, message] of refused) {
+    test(`refuses ${name} in plain words`, () => {
+      const { code, text } = command(...args());
+      assert.equal(code, 2, text);
+      assert.match(text, message);
+      assert.doesNotMatch(text, /\n\s+at /, "no stack trace");
+    });
+  }
+
+  function corrupt(): string {
+    const copy = join(folder, "corrupt");
+    cpSync(out, copy, { recursive: true });
+    const { path } = latestCheckpoint(join(copy, "checkpoints"))!;
+    const weights = readFileSync(join(path, "model.safetensors"));
+    weights[weights.length - 5]! ^= 1;
+    writeFileSync(join(path, "model.safetensors"), weights);
+    return copy;
+  }
+});
