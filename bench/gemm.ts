@@ -1,6 +1,7 @@
 /** GEMM rates over the shape list, all transposes, 1 and all threads, as shares of the peak. */
 // Question: how near is each product to what this engine can do with registers alone, and is there
-// any shape where it falls off a cliff? Every figure is a median inside one run: compare ratios.
+// any shape where it falls off a cliff? A figure is the best of several medians, taken at different
+// times of one run (a shared machine has slow spells): compare ratios of one run only.
 import { parseArgs } from "node:util";
 import type { FunctionBuilder, Local, ModuleBuilder } from "../tensor/device/wasm/assembler.ts";
 import { f32x4, v128 } from "../tensor/device/wasm/assembler.ts";
@@ -73,7 +74,7 @@ function median(run: () => void, milliseconds: number): number {
   const repeats = Math.max(1, Math.ceil(0.2 / Math.max(performance.now() - once, 1e-4)));
   const samples: number[] = [];
   const end = performance.now() + milliseconds;
-  while (samples.length < 5 || performance.now() < end) {
+  while (samples.length < 3 || performance.now() < end) {
     const start = performance.now();
     for (let turn = 0; turn < repeats; turn++) run();
     samples.push((performance.now() - start) / repeats);
@@ -167,21 +168,24 @@ for (const machine of machines) {
   median(warm.run, 150);
   warm.free();
 }
-const before = measurePeak(one);
-const rows: Row[] = [];
-for (const shape of shapes()) {
-  const [m, k, n] = shape;
-  for (const machine of machines) {
-    for (const transpose of TRANSPOSES) {
-      const { run, free } = prepare(machine, shape, transpose);
-      const time = median(run, options.quick ? 60 : 100);
-      free();
-      const gflops = (2 * m * k * n) / time / 1e6;
-      rows.push({ m, k, n, transpose, threads: machine.threads, gflops });
-    }
+const ROUNDS = 3;
+const rows: { -readonly [K in keyof Row]: Row[K] }[] = shapes().flatMap(([m, k, n]) =>
+  machines.flatMap(({ threads }) =>
+    TRANSPOSES.map((transpose) => ({ m, k, n, transpose, threads, gflops: 0 })),
+  ),
+);
+let peakGflops = 0;
+for (let round = 0; round < ROUNDS; round++) {
+  peakGflops = Math.max(peakGflops, measurePeak(one));
+  for (const row of rows) {
+    const { m, k, n, transpose, threads } = row;
+    const machine = threads === 1 ? one : many;
+    const { run, free } = prepare(machine, [m, k, n], transpose);
+    const time = median(run, 30);
+    free();
+    row.gflops = Math.max(row.gflops, (2 * m * k * n) / time / 1e6);
   }
 }
-const peakGflops = Math.max(before, measurePeak(one));
 
 if (options.json) {
   console.log(JSON.stringify({ peakGflops, profile: profile(), rows }));

@@ -1,10 +1,11 @@
 /**
  * Group relative policy optimisation: one step, from questions to new weights.
  *
- * Follows https://arxiv.org/abs/2402.03300 with the later variants as explicit settings. Differs from
- * the usual trainers: one engine samples and trains, to the same bits, so on policy the ratio is exactly 1; rollouts
- * whose advantage is 0 are not computed (their term is 0), though they count in every mean; and
- * normalisation is over the whole optimizer step, never over a micro-batch.
+ * Follows https://arxiv.org/abs/2402.03300 with the later variants as explicit settings. Differs
+ * from the usual trainers: one engine samples and trains, to the same bits, so on policy the ratio
+ * is exactly 1; rollouts whose advantage is 0 are not computed (their term is 0), though they count
+ * in every mean; equal rollouts are computed once, with the weight of all; and normalisation is over
+ * the whole optimizer step, never over a micro-batch.
  */
 
 import type { Model } from "../eval/accuracy.ts";
@@ -21,11 +22,13 @@ import type { Rollout } from "./rollout.ts";
 
 export type GrpoSettings = TrainConfig["grpo"];
 
-/** A rollout with all that its loss needs. */
+/** Equal rollouts (same question, answer and advantage) with all that their loss needs. */
 export interface Example {
   readonly rollout: Rollout;
   readonly advantage: number;
-  /** Weight of each of its tokens in the loss of its optimizer step. */
+  /** How many rollouts it stands for. */
+  readonly count: number;
+  /** Weight of each of its tokens in the loss of its optimizer step, for all of them together. */
   readonly weight: number;
 }
 
@@ -100,14 +103,16 @@ function examplesOf(
   const scored = rollouts.filter(({ judgement }) => judgement.score !== null);
   const tokens = scored.reduce((total, rollout) => total + rollout.tokens.length, 0);
   const denominator = { tokens, sequences: scored.length, maxLength: maxNewTokens };
-  return rollouts
-    .map((rollout, i) => {
-      const weight = tokenWeight(aggregation, rollout.tokens.length, denominator);
-      return { rollout, advantage: advantages[i]!, weight };
-    })
-    .filter(
-      ({ rollout, advantage }) => advantage !== 0 || (keepAll && rollout.judgement.score !== null),
-    );
+  const distinct = new Map<string, Example>();
+  rollouts.forEach((rollout, i) => {
+    const advantage = advantages[i]!;
+    if (advantage === 0 && !(keepAll && rollout.judgement.score !== null)) return;
+    const key = `${rollout.question.id} ${advantage} ${rollout.tokens.join()}`;
+    const count = (distinct.get(key)?.count ?? 0) + 1;
+    const weight = count * tokenWeight(aggregation, rollout.tokens.length, denominator);
+    distinct.set(key, { rollout, advantage, count, weight });
+  });
+  return [...distinct.values()];
 }
 
 interface StepOptions {
@@ -188,7 +193,12 @@ function microLoss(
     const base = noGrad(() => batchLogProbs(reference, policy.config, batch, { temperature }));
     const penalty = klPenalty(mask.where(logProbs.sub(base), 0), klEstimator);
     values = values.add(penalty.mul(klCoefficient));
-    kl = penalty.sum();
+    const counts = tensor(
+      examples.map((e) => e.count),
+      [rows, 1],
+      { device },
+    );
+    kl = penalty.mul(counts).sum();
   }
   return { loss: weightedSum(values, mask.toF32().mul(weight)), ratio, kl };
 }
@@ -200,14 +210,14 @@ function observe(
   { clipLow, clipHigh }: GrpoSettings,
 ): void {
   const width = logRatios.length / examples.length;
-  examples.forEach(({ rollout, advantage }, i) => {
+  examples.forEach(({ rollout, advantage, count }, i) => {
     const start = i * width + rollout.question.prompt.length - 1;
     for (let t = start; t < start + rollout.tokens.length; t++) {
       const ratio = Math.exp(logRatios[t]!);
-      if (advantage < 0 && ratio < 1 - clipLow) sums.low++;
-      if (advantage > 0 && ratio > 1 + clipHigh) sums.high++;
+      if (advantage < 0 && ratio < 1 - clipLow) sums.low += count;
+      if (advantage > 0 && ratio > 1 + clipHigh) sums.high += count;
       sums.largest = Math.max(sums.largest, Math.abs(logRatios[t]!));
-      sums.tokens++;
+      sums.tokens += count;
     }
   });
 }
@@ -234,7 +244,7 @@ async function klOfRollouts(
 ): Promise<number[]> {
   const penalties: number[] = [];
   const { temperature, klEstimator, klCoefficient } = settings;
-  const all = rollouts.map((rollout) => ({ rollout, advantage: 0, weight: 0 }));
+  const all = rollouts.map((rollout) => ({ rollout, advantage: 0, count: 1, weight: 0 }));
   for (const micro of microBatches(all)) {
     const batch = batchOf(micro);
     const values = scope(() =>

@@ -158,16 +158,16 @@ export function backward(loss: Tensor, options: GradientOptions = {}): void {
     nodes.flatMap((node) => node.inputs.map((t) => t.variable)).filter((v) => v && !v.graph),
   );
   if (leaves.size === 0) throw new Error("backward: no tensor under the loss has requireGrad()");
-  for (const [leaf, g] of walk(loss, leaves, options)) {
-    scope(() => {
+  scope(() => {
+    for (const [leaf, g] of walk(loss, leaves, options)) {
       const tracked = options.createGraph ? g.variable : undefined;
       const fresh = new Tensor(g, g.device, g.storage, tracked);
       g.dispose();
       const total = leaf.grad === undefined ? fresh : noGrad(() => leaf.grad!.add(fresh));
       leaf.grad?.dispose();
       leaf.grad = keep(total);
-    });
-  }
+    }
+  });
 }
 
 type Cotangents = Map<Variable, Tensor>;

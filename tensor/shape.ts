@@ -51,7 +51,8 @@ export function broadcastShapes(shapes: readonly Shape[], where: string): Shape 
       if (n === 1 || n === result[axis]) continue;
       if (result[axis] !== 1) {
         const all = shapes.map(formatShape).join(" and ");
-        throw new ShapeError(`${where}: shapes ${all} don't broadcast: ${result[axis]} and ${n}`);
+        const sizes = `axis ${axis - rank} is ${result[axis]} and ${n}`;
+        throw new ShapeError(`${where}: shapes ${all} don't broadcast: ${sizes}`);
       }
       result[axis] = n;
     }

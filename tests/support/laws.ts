@@ -2,7 +2,14 @@
 
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { randomStream, reference, type Shape, scope, type Tensor, tensor } from "../../tensor/mod.ts";
+import {
+  randomStream,
+  reference,
+  type Shape,
+  scope,
+  type Tensor,
+  tensor,
+} from "../../tensor/mod.ts";
 import { onDevices } from "../tiny_model.ts";
 import { RUNS, SEED } from "./samples.ts";
 
@@ -37,7 +44,12 @@ function makerOf(seed: number): Maker {
       const value = () => Math.fround((2 * stream.uniform() - 1) * reach);
       return tensor(fill(shape, value), shape);
     },
-    indices: (shape, n) => tensor(fill(shape, () => stream.int(n)), shape, { dtype: "i32" }),
+    indices: (shape, n) =>
+      tensor(
+        fill(shape, () => stream.int(n)),
+        shape,
+        { dtype: "i32" },
+      ),
     int: (n) => stream.int(n),
     order: (n) => stream.shuffle(Array.from({ length: n }, (_, i) => i)),
   };
@@ -63,11 +75,7 @@ export function agree(actual: Tensor, expected: Tensor, slack = 1): void {
 type Sides = readonly (readonly [left: Tensor, right: Tensor])[];
 
 /** One property for each device; `slack` multiplies the rounding that it allows. */
-export function law(
-  name: string,
-  sides: (make: Maker, sizes: Sizes) => Sides,
-  slack = 1,
-): void {
+export function law(name: string, sides: (make: Maker, sizes: Sizes) => Sides, slack = 1): void {
   onDevices(name, () => {
     const property = fc.property(drawn, ({ seed, ...sizes }) => {
       scope(() => {

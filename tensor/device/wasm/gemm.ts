@@ -61,7 +61,7 @@ export function gemm(machine: Machine, product: Gemm): void {
   const work = (2 * count * m * k * n) / RATE;
   const args = [m, k, n, ...a, ...b, ...c, ...strides];
   machine.parallel("f32_matmul", args, count * units, {
-    grain: grainOf(machine, byRows, units, count),
+    grain: grainOf(machine, m, byRows, units, count),
     work,
   });
 }
@@ -74,8 +74,16 @@ const WHOLE_ROWS = 6;
 const WHOLE_GROUPS = 6;
 
 /** Units of a chunk: whole products where they are many, else even parts of one. */
-function grainOf({ threads }: Machine, byRows: boolean, units: number, count: number): number {
+function grainOf(
+  { threads }: Machine,
+  m: number,
+  byRows: boolean,
+  units: number,
+  count: number,
+): number {
   if (count >= 4 * threads) return units;
+  // One row streams through B, best in long runs.
+  if (m === 1) return Math.ceil(units / threads);
   const least = (byRows ? LEAST_ROWS : LEAST_GROUPS) * threads;
   const parts = threads * Math.min(4, Math.max(1, Math.floor(units / least)));
   const whole = byRows ? WHOLE_ROWS : WHOLE_GROUPS;
