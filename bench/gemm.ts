@@ -195,8 +195,10 @@ if (options.json) {
   console.log(`tile ${height} x ${4 * vectors}, k unrolled by ${unroll}, ${arithmetic}`);
   console.log(`register-level peak of one thread: ${peakGflops.toFixed(1)} GFLOP/s`);
   console.log("GFLOP/s (% of one thread's peak times the threads)\n");
-  const cell = ({ gflops, threads }: Row) =>
-    `${gflops.toFixed(1).padStart(6)} ${`(${Math.round((100 * gflops) / peakGflops / threads)}%)`.padEnd(6)}`;
+  const cell = ({ gflops, threads }: Row) => {
+    const share = `(${Math.round((100 * gflops) / peakGflops / threads)}%)`;
+    return `${gflops.toFixed(1).padStart(6)} ${share.padEnd(6)}`;
+  };
   const head = machines.flatMap(({ threads }) => TRANSPOSES.map((t) => `${t} ${threads}T`));
   console.log(`${"M K N".padEnd(16)}${head.map((title) => title.padStart(13)).join("")}`);
   for (const [m, k, n] of shapes()) {

@@ -14,7 +14,7 @@ export type PartialConfig = PartialDeep<z.input<typeof trainShape>>;
 
 const larger = {
   model: { hiddenSize: 128, layers: 4, heads: 4, keyValueHeads: 4, intermediateSize: 352 },
-  pretrain: { steps: 2500, learningRate: 2e-3, warmup: 100 },
+  pretrain: { steps: 2000, learningRate: 2e-3, warmup: 100 },
   grpo: { steps: 240, learningRate: 5e-5 },
   evaluate: { every: 20 },
   checkpoint: { every: 40 },

@@ -245,6 +245,8 @@ function story(
       : `The weights are those of step ${chosenStep}, chosen on the validation questions ` +
         `(${validation.fixed} repaired, ${validation.broken} broken); `) +
       `those of the last step answer ${percent(lastStep)} of the held-out questions.`,
+    "Of the held-out facts, stored ones are stated truthfully by every source, suppressed ones by " +
+      "reliable sources only, absent ones by none: these no method can recall, so they show leaks.",
     significant
       ? "The model was made to say what it already stored; none of these facts was trained on."
       : "No gain that chance could not explain.",

@@ -35,7 +35,8 @@ const demo = {
   zipf: 0.6,
   reliableShare: 0.4,
   absentShare: 0.15,
-  qaShare: 0.2,
+  qaShare: 0.25,
+  qaEntityShare: 1 / 3,
   qaUnreliableShare: 0.6,
 } satisfies WorldSettings;
 

@@ -5,7 +5,7 @@ import { asRows } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/norm.ts";
 
-interface Epsilon {
+export interface Epsilon {
   readonly eps: number;
 }
 const last = { axes: -1, keepDims: true } as const;

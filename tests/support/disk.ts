@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after } from "node:test";
-import { pathToFileURL } from "node:url";
 import { UserError } from "../../rl/user_error.ts";
 
 /** Asserts that `action` throws a UserError whose message matches all of `messages`. */
@@ -34,7 +33,7 @@ export function scratchFolder() {
   /** Starts a script on this repository's modules under the runtime that runs the tests. */
   const script = (source: string): ChildProcess => {
     const file = `${fresh()}.ts`;
-    const rl = pathToFileURL(join(dirname(dirname(import.meta.dirname)), "rl")).href;
+    const rl = new URL("../../rl", import.meta.url).href;
     fs.writeFileSync(file, source.replaceAll("RL/", `${rl}/`));
     const deno = ["run", "-A", "--no-check", "--node-modules-dir=manual"];
     return spawn(process.execPath, [...(process.versions.deno ? deno : []), file], {

@@ -3,7 +3,7 @@
 const PAGE = 65536;
 /** Blocks start at multiples of this: a cache line. */
 const ALIGNMENT = 64;
-/** Readable bytes past the end of each block, so that a vector load may overrun its last element. */
+/** Readable bytes past the end of each block, so that a vector load may overrun it. */
 const SPARE = 16;
 /** The last page of the 4 GiB stays out of use, so that no address arithmetic wraps around. */
 const MAXIMUM_PAGES = 65535;
@@ -163,7 +163,8 @@ export class Arena {
     }
     throw new RangeError(
       `out of memory: ${bytes} bytes do not fit beside ${this.liveBytes} bytes in ${this.live} ` +
-        `live blocks (limit ${MAXIMUM_PAGES * PAGE} bytes); free tensors sooner or use smaller batches`,
+        `live blocks (limit ${MAXIMUM_PAGES * PAGE} bytes); free tensors sooner, or use ` +
+        "smaller batches",
     );
   }
 

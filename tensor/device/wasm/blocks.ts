@@ -12,6 +12,8 @@ const M_BLOCK = 120;
 const N_BLOCK = 1024;
 /** From this stride on, walking down A's columns costs more than packing them. */
 const PACK_A_BYTES = 2048;
+/** For no more columns of B than this, A is read too seldom to be packed. */
+const PACK_A_COLUMNS = 16;
 
 /** Strips of B packed at once when its rows are contiguous: whole cache lines of each row. */
 const STRIPS = 4;
@@ -56,7 +58,7 @@ export function emitMatmul(m: ModuleBuilder, profile: Profile): void {
   emitShare(m, block);
 }
 
-/** Operands of one product: byte addresses, byte strides; `fresh`: C is overwritten, not added to. */
+/** Operands of one product: byte addresses, byte strides; `fresh`: C is overwritten. */
 const OPERANDS = {
   m: "i32",
   k: "i32",
@@ -87,7 +89,7 @@ function emitBlock(m: ModuleBuilder, profile: Profile, kernels: Kernels): Callab
     f.if(i32.eq(p.m, 1), () => {
       const operands = [k, n, a, aCol, b, bRow, bCol, c, fresh];
       f.if(
-        i32.eq(bCol, 4),
+        i32.or(i32.eq(bCol, 4), i32.eq(n, 1)),
         () => f.call(kernels.vectorRows, ...operands),
         () => f.call(kernels.vectorColumns, ...operands),
       );
@@ -135,7 +137,8 @@ function emitMiddle(
   const contiguous = local(i32.or(i32.eq(aCol, 4), i32.eq(p.k, 1)), "contiguous");
   const rowBytes = local(aRow, "rowBytes");
   const aStep = local(select(contiguous, aRow, aCol), "aStep");
-  f.if(i32.and(i32.eqz(contiguous), i32.geU(aCol, PACK_A_BYTES)), () => {
+  const reused = i32.gtU(p.n, PACK_A_COLUMNS);
+  f.if(i32.and(i32.eqz(contiguous), i32.and(reused, i32.geU(aCol, PACK_A_BYTES))), () => {
     packA(f, a, aCol, depth, height, kernels.packA, profile.rows);
     f.set(a, i32.add(scratch, PACKED_A));
     f.set(rowBytes, i32.shl(depth, 2));

@@ -61,30 +61,27 @@ export function gemm(machine: Machine, product: Gemm): void {
   const work = (2 * count * m * k * n) / RATE;
   const args = [m, k, n, ...a, ...b, ...c, ...strides];
   machine.parallel("f32_matmul", args, count * units, {
-    grain: grainOf(machine, m, byRows, units, count),
+    grain: grainOf(machine, p, units, count),
     work,
   });
 }
 
-/** Least rows, or groups of four columns, of a chunk: B, or A, may be packed anew for each. */
-const LEAST_ROWS = 120;
+/** Least rows of a chunk, whose B is packed anew; least groups of four columns, likewise A. */
+const LEAST_ROWS = 240;
 const LEAST_GROUPS = 12;
+const LEAST_GROUPS_PACKING_A = 64;
 /** Rows and groups of columns that are whole tiles in every profile. */
 const WHOLE_ROWS = 6;
 const WHOLE_GROUPS = 6;
 
 /** Units of a chunk: whole products where they are many, else even parts of one. */
-function grainOf(
-  { threads }: Machine,
-  m: number,
-  byRows: boolean,
-  units: number,
-  count: number,
-): number {
+function grainOf({ threads }: Machine, p: Gemm, units: number, count: number): number {
   if (count >= 4 * threads) return units;
   // One row streams through B, best in long runs.
-  if (m === 1) return Math.ceil(units / threads);
-  const least = (byRows ? LEAST_ROWS : LEAST_GROUPS) * threads;
+  if (p.m === 1) return Math.ceil(units / threads);
+  const byRows = p.m > p.n;
+  const leastGroups = p.aCol === 1 ? LEAST_GROUPS : LEAST_GROUPS_PACKING_A;
+  const least = (byRows ? LEAST_ROWS : leastGroups) * threads;
   const parts = threads * Math.min(4, Math.max(1, Math.floor(units / least)));
   const whole = byRows ? WHOLE_ROWS : WHOLE_GROUPS;
   const even = units / parts;
@@ -105,6 +102,7 @@ function asRow(p: Gemm): Gemm {
 function check(name: string, row: number, col: number, rows: number, columns: number): void {
   if (row === 1 || col === 1 || rows <= 1 || columns <= 1) return;
   throw new RangeError(
-    `gemm: ${name} [${rows} x ${columns}] has strides ${row} and ${col}: one must be 1 (copy it first)`,
+    `gemm: ${name} [${rows} x ${columns}] has strides ${row} and ${col}: one must be 1 ` +
+      "(copy it first)",
   );
 }

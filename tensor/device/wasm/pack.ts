@@ -19,8 +19,8 @@ export function transpose4(
 
 /**
  * Strips of B with contiguous rows: `strips` of them side by side, k steps of `vectors` vectors
- * each, `stripBytes` apart. The last vector may read up to 12 bytes beyond a row; the micro-kernel's
- * results of those columns are never stored in C.
+ * each, `stripBytes` apart. The last vector may read up to 12 bytes beyond a row; what the
+ * micro-kernel makes of those columns is never stored in C.
  */
 export function emitPackRows(m: ModuleBuilder, vectors: number, strips: number): Callable<"void"> {
   const name = `f32_pack_rows_${strips}x${4 * vectors}`;

@@ -43,7 +43,7 @@ function instantiate(bytes: Uint8Array<ArrayBuffer>) {
   return new WebAssembly.Instance(module, { env: { memory, scratch } }).exports;
 }
 
-/** Is relaxed SIMD there, and does its multiply-add round once? (In Bun it is there, and does not.) */
+/** Is relaxed SIMD there, and does its multiply-add round once? (In Bun it does not.) */
 export function hasFusedMultiplyAdd(): boolean {
   const m = new ModuleBuilder();
   m.function(
@@ -69,7 +69,7 @@ const ROUNDS = 24;
 /** How much faster than the first candidate another one must be. */
 const CLEARLY = 1.1;
 
-/** Runs the candidates in turn; the least time of a round counts, which is past the JIT's warm-up. */
+/** Runs the candidates in turn; the least time of a round counts, past the JIT's warm-up. */
 function fastest(candidates: readonly Profile[]): Profile {
   const m = new ModuleBuilder();
   for (const [index, candidate] of candidates.entries()) {

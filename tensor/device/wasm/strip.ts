@@ -7,7 +7,7 @@ import { emitTile } from "./tile.ts";
 /** Bytes at the start of scratch memory for a tile at the edge of C. */
 export const TILE_BYTES = 1024;
 
-/** The remainder of a row block is cut in two halves, so that no tile is much flatter than others. */
+/** The remainder of a row block is cut in two halves, so that no tile is much flatter. */
 export function nextHeight(rows: Local<"i32">, full: number): Value<"i32"> {
   const half = i32.shrU(i32.add(rows, 1), 1);
   const short = select(i32.gtU(rows, full), half, rows);

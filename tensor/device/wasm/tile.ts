@@ -20,7 +20,7 @@ export interface Profile {
  */
 export type Walk = "rows" | "columns";
 
-/** a b + c by the profile's arithmetic: the same in every GEMM path, so that all agree bit for bit. */
+/** a b + c by the profile's arithmetic: the same in every GEMM path, so all agree bit for bit. */
 export const multiplyAdd = (
   { fma }: Pick<Profile, "fma">,
   a: Value<"v128">,

@@ -2,7 +2,7 @@
 
 export type ValueType = "i32" | "i64" | "f32" | "v128";
 
-/** One instruction with its operands. A tree is pure data: mention it twice and it is evaluated twice. */
+/** One instruction with its operands. A tree is data: mention it twice, it is evaluated twice. */
 export interface Value<T extends ValueType | "void" = ValueType | "void"> {
   readonly type: T;
   /** Mnemonic of the text format, such as "f32x4.add". */

@@ -1,4 +1,4 @@
-/** The part of the WebAssembly JS interface used here: TypeScript has it only in its DOM library. */
+/** The part of the WebAssembly JS interface used here; TypeScript's is in its DOM library. */
 declare namespace WebAssembly {
   class Module {
     constructor(bytes: Uint8Array<ArrayBuffer>);

@@ -1,4 +1,4 @@
-/** Threads that run kernels side by side: jobs and results pass through Atomics on shared memory. */
+/** Threads that run kernels side by side: jobs pass through Atomics on shared memory. */
 import { Worker } from "node:worker_threads";
 
 /**
@@ -19,7 +19,7 @@ const LAYOUT = {
   /** Bytes of the text of the first error, and the worker that had it. */
   ERROR: 64,
   ERROR_WORKER: 65,
-  /** The job: chunks, kernel, count of arguments, grains in total, elements a grain and in total. */
+  /** The job: chunks, kernel, count of arguments, grains, elements a grain and in total. */
   CHUNKS: 80,
   KERNEL: 81,
   ARGUMENTS: 82,
@@ -101,7 +101,7 @@ const SOURCE = `import("node:worker_threads").then(({ workerData }) => {
 /** Work, in nanoseconds, that repays handing chunks to a worker that spins, or that sleeps. */
 const WORTH_SHARING = 4_000;
 const WORTH_WAKING = 50_000;
-/** Work that repays starting the workers, which takes 15 to 60 ms (but not of the caller's time). */
+/** Work that repays starting the workers, which takes 15 to 60 ms (not of the caller's time). */
 const WORTH_STARTING = 200_000;
 /** More chunks than threads even out their speeds; fewer cost less. */
 const CHUNKS_PER_THREAD = 4;
@@ -152,7 +152,7 @@ export class WorkerPool {
     return Atomics.load(this.words, LAYOUT.READY);
   }
 
-  /** Starts the workers, once; returns at once. A runtime that cannot start any stays at one thread. */
+  /** Starts the workers, once; returns at once. Where none can start, one thread does it all. */
   start(): void {
     if (this.started) return;
     this.started = true;
