@@ -10,8 +10,12 @@ import type { TrainConfig } from "./config.ts";
 import { asking, validationQuestions } from "./evaluate.ts";
 import type { Run } from "./run.ts";
 
-/** Two-sided level at which the chosen checkpoint must beat the base model on validation. */
-export const SELECTION_LEVEL = 0.05;
+/**
+ * Two-sided level at which the best checkpoint must beat the base model on validation: 5 %, divided
+ * by the number of checkpoints that it is the best of (Bonferroni).
+ */
+export const selectionLevel = ({ grpo, evaluate }: TrainConfig): number =>
+  0.05 / Math.ceil(grpo.steps / evaluate.every);
 
 export interface Choice {
   readonly model: Model;
@@ -43,7 +47,7 @@ export async function choose(run: Run<TrainConfig>, world: World, base: Model): 
   const model = loadModel(best.path);
   const validation = mcnemar(await correct(base), await correct(model));
   const dispose = () => disposeParameters(model.parameters);
-  if (validation.fixed > validation.broken && validation.p < SELECTION_LEVEL) {
+  if (validation.fixed > validation.broken && validation.p < selectionLevel(config)) {
     return { model, step: best.step, validation, dispose };
   }
   dispose();

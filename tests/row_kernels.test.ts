@@ -2,10 +2,19 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { WasmDevice } from "../tensor/device/wasm/device.ts";
-import { type Device, randomStream, reference, scope, type Tensor, tensor } from "../tensor/mod.ts";
+import {
+  type Device,
+  ReferenceDevice,
+  randomStream,
+  scope,
+  type Tensor,
+  tensor,
+} from "../tensor/mod.ts";
 
 const one = new WasmDevice({ threads: 1 });
 const three = new WasmDevice({ threads: 3 });
+/** Of its own, so that its count of live buffers is not moved by other test files. */
+const reference = new ReferenceDevice();
 
 /** Every launch cut into seven ranges, done last to first: what any number of threads may do. */
 const cut = new WasmDevice({ threads: 1 });

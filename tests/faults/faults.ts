@@ -146,7 +146,7 @@ const kernels: readonly Fault[] = [
 const bookkeeping: readonly Fault[] = [
   {
     file: "tensor/scope.ts",
-    what: "a scope frees nothing when its body throws",
+    what: "a scope that returns no tensor, or throws, frees nothing",
     find: "      else handle.dispose();",
     replace: "      else if (survivors.size > 0) handle.dispose();",
   },

@@ -31,7 +31,8 @@ export interface Sizes {
   readonly d: number;
 }
 
-const size = fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom(15, 16, 17, 31, 33));
+// Shrinks towards the first.
+const size = fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33);
 const drawn = fc.record({ a: size, b: size, c: size, d: size, seed: fc.nat(1e6) });
 
 function makerOf(seed: number): Maker {

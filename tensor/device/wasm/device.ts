@@ -72,13 +72,18 @@ export class WasmDevice implements Device {
   }
 
   run(definition: Definition, call: KernelCall): void {
-    if (isExpressed(definition)) return runElementwise(this.machine, definition, call);
     const kernel = kernelOf(definition);
-    if (kernel === undefined) {
+    if (isExpressed(definition)) runElementwise(this.machine, definition, call);
+    else if (kernel?.strided) kernel.run(this.machine, call);
+    else if (kernel !== undefined) this.#runPacked(kernel, definition, call);
+    else {
       const { missing } = (definition as { wasm: { missing: string } }).wasm;
       throw new Error(`${definition.name}: no kernel on the wasm device (${missing})`);
     }
-    if (kernel.strided) return kernel.run(this.machine, call);
+  }
+
+  /** Runs a kernel that reads packed memory only; copies of strided inputs are freed behind it. */
+  #runPacked(kernel: WasmKernel, definition: Definition, call: KernelCall): void {
     const temporary: number[] = [];
     try {
       const inputs = call.inputs.map((view, i) =>
