@@ -31,7 +31,7 @@ describe("progress", () => {
     assert.equal(progressLine("grpo", 120, 120, 59.6), "grpo 120/120 in 1m00s");
     assert.equal(progressLine("grpo", 0, 120, 0), "grpo 0/120");
     const resumed = progressLine("grpo", 110, 120, 10, {}, { from: 100 });
-    assert.equal(resumed, "grpo 110/120 eta 10s", "the rate counts only this session's steps");
+    assert.equal(resumed, "grpo 110/120 eta 10s", "the rate counts only the resumed steps");
   });
 
   test("in a pipe: a line every few seconds and one at the end, no control characters", () => {
