@@ -2,13 +2,13 @@
 // Question: how fast does the engine that trains also sample? Prompts are distinct, so no two rows
 // share work; a run is prefill and decoding together, as a rollout is.
 
-import { parseArgs } from "node:util";
 import type { ModelConfig } from "../model/config.ts";
 import { disposeParameters, type ParameterTree } from "../model/parameters.ts";
 import { sample } from "../model/sample.ts";
 import { currentDevice, randomStream } from "../tensor/mod.ts";
 import { perStep, profiled, table } from "./profile.ts";
 import {
+  benchOptions,
   caveat,
   DEFAULT,
   FULL,
@@ -22,20 +22,7 @@ import {
   Yardstick,
 } from "./support.ts";
 
-const { values: options } = parseArgs({
-  options: {
-    full: { type: "boolean", default: false },
-    quick: { type: "boolean", default: false },
-    profile: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    width: { type: "string" },
-    help: { type: "boolean", default: false },
-  },
-});
-if (options.help) {
-  console.log("bench/generate.ts [--quick | --full] [--width N] [--profile] [--json]");
-  process.exit(0);
-}
+const options = benchOptions("bench/generate.ts");
 
 const PROMPT = 16;
 const NEW_TOKENS = 48;

@@ -1,6 +1,7 @@
 /** What the model benchmarks share: models by size, counting of work, medians, the GEMM yardstick. */
 
 import { availableParallelism, loadavg } from "node:os";
+import { parseArgs } from "node:util";
 import type { Batch } from "../model/batch.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { initialParameters, parameterCount } from "../model/parameters.ts";
@@ -141,3 +142,22 @@ export function caveat({ runtime, threads, cores, load }: Machine): string {
 /** A line of right-aligned cells. */
 export const line = (cells: readonly (string | number)[], widths: readonly number[]): string =>
   cells.map((cell, i) => String(cell).padStart(widths[i]!)).join("  ");
+
+/** The flags that the model benchmarks share. */
+export function benchOptions(file: string) {
+  const { values } = parseArgs({
+    options: {
+      full: { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
+      profile: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      width: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    console.log(`${file} [--quick | --full] [--width N] [--profile] [--json]`);
+    process.exit(0);
+  }
+  return values;
+}

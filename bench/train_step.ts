@@ -2,7 +2,6 @@
 // Question: how much of the GEMM rate reaches a training step, and where is the rest? A step is
 // what pretrain() does: forward, loss, backward, clipping, AdamW, and reading two numbers back.
 
-import { parseArgs } from "node:util";
 import { do_not_optimize, measure } from "mitata";
 import { AdamW } from "../model/optimizer.ts";
 import { disposeParameters } from "../model/parameters.ts";
@@ -10,6 +9,7 @@ import { pretrain } from "../model/pretrain.ts";
 import { currentDevice, scope, zeros } from "../tensor/mod.ts";
 import { perStep, profiled, table } from "./profile.ts";
 import {
+  benchOptions,
   caveat,
   DEFAULT,
   FULL,
@@ -24,20 +24,7 @@ import {
   Yardstick,
 } from "./support.ts";
 
-const { values: options } = parseArgs({
-  options: {
-    full: { type: "boolean", default: false },
-    quick: { type: "boolean", default: false },
-    profile: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    width: { type: "string" },
-    help: { type: "boolean", default: false },
-  },
-});
-if (options.help) {
-  console.log("bench/train_step.ts [--quick | --full] [--width N] [--profile] [--json]");
-  process.exit(0);
-}
+const options = benchOptions("bench/train_step.ts");
 
 const ROWS = 32;
 const POSITIONS = 64;
