@@ -25,15 +25,12 @@ export function sources(folder: string): string[] {
   });
 }
 
-/** The comment that opens a file, or undefined where its first three lines hold none. */
+/** The comment that opens a file (below a "#!" line, if there is one), else undefined. */
 export function captionOf(path: string): string | undefined {
   const lines = readFileSync(join(root, path), "utf8").split("\n", 3);
-  for (const [at, line] of lines.entries()) {
-    const [, whole] = /^\/\*\* (.+) \*\/$/.exec(line) ?? [];
-    if (whole !== undefined) return whole;
-    if (line === "/**") return /^ \* (.+)$/.exec(lines[at + 1] ?? "")?.[1];
-  }
-  return undefined;
+  if (lines[0]?.startsWith("#!")) lines.shift();
+  const [first = "", second = ""] = lines;
+  return (first === "/**" ? /^ \* (.+)$/.exec(second) : /^\/\*\* (.+) \*\/$/.exec(first))?.[1];
 }
 
 /** One line for each file, in a code block: its path and its caption. */

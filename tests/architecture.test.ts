@@ -104,7 +104,7 @@ describe("files", () => {
   test("open with a one-line caption", () => {
     for (const file of files) {
       const caption = captionOf(file);
-      assert.ok(caption !== undefined, `${file}: the first three lines hold no /** caption. */`);
+      assert.ok(caption !== undefined, `${file}: does not open with a /** caption. */`);
       assert.match(caption, /^.{8,100}[.?]$/, `${file}: the caption is not one line`);
     }
   });
