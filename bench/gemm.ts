@@ -8,7 +8,7 @@ import { f32x4, v128 } from "../tensor/device/wasm/assembler.ts";
 import { emitGemm, gemm } from "../tensor/device/wasm/gemm.ts";
 import type { Machine } from "../tensor/device/wasm/machine.ts";
 import { createMachine } from "../tensor/device/wasm/machine.ts";
-import { hasFusedMultiplyAdd, profile } from "../tensor/device/wasm/profile.ts";
+import { hasFusedMultiplyAdd } from "../tensor/device/wasm/profile.ts";
 
 type Shape = readonly [m: number, k: number, n: number];
 const TRANSPOSES = ["NN", "NT", "TN", "TT"] as const;
@@ -50,11 +50,15 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     shape: { type: "string" },
     threads: { type: "string" },
+    wide: { type: "boolean", default: false },
+    deterministic: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
 if (options.help) {
-  console.log("bench/gemm.ts [--quick] [--shape M,K,N] [--threads N] [--json]");
+  console.log(
+    "bench/gemm.ts [--quick] [--shape M,K,N] [--threads N] [--wide] [--deterministic] [--json]",
+  );
   process.exit(0);
 }
 
@@ -157,9 +161,11 @@ interface Row {
   readonly gflops: number;
 }
 
-const one = createMachine([emitGemm, emitPeak], { threads: 1 });
+const { wide, deterministic } = options;
+const one = createMachine([emitGemm, emitPeak], { threads: 1, wide, deterministic });
+const { profile, refused } = one.choice;
 const wanted = options.threads === undefined ? {} : { threads: Number(options.threads) };
-const many = createMachine([emitGemm], wanted);
+const many = createMachine([emitGemm], { ...wanted, wide, deterministic });
 many.warmUp(5000);
 const machines = many.threads > 1 ? [one, many] : [one];
 
@@ -188,9 +194,10 @@ for (let round = 0; round < ROUNDS; round++) {
 }
 
 if (options.json) {
-  console.log(JSON.stringify({ peakGflops, profile: profile(), rows }));
+  console.log(JSON.stringify({ peakGflops, profile, refused, rows }));
 } else {
-  const { rows: height, vectors, unroll, fma } = profile();
+  const { rows: height, vectors, unroll, fma } = profile;
+  if (refused !== undefined) console.log(`no wide mode: ${refused}`);
   const arithmetic = fma ? "fused multiply-add" : "multiply, then add";
   console.log(`tile ${height} x ${4 * vectors}, k unrolled by ${unroll}, ${arithmetic}`);
   console.log(`register-level peak of one thread: ${peakGflops.toFixed(1)} GFLOP/s`);

@@ -140,6 +140,14 @@ export const trainShape = z.strictObject({
   method: z.enum(methods).default("grpo").describe("How recall is trained"),
   reward: z.enum(rewards).default("alias").describe("What counts as a right answer in training"),
   device: z.enum(["wasm", "reference"]).default("wasm").describe("Where tensors live"),
+  wide: z
+    .boolean()
+    .default(false)
+    .describe("256-bit vectors on engines that can join 128-bit ones (Node 24 on x86-64)"),
+  deterministic: z
+    .boolean()
+    .default(false)
+    .describe("The same bits on every runtime: products and sums are rounded one by one"),
   seeds: seeds.prefault({}),
   world: world.prefault({}),
   model: model.prefault({}),
@@ -169,9 +177,10 @@ export function worldOf(config: TrainConfig): WorldConfig {
 
 /** Hash of all that decides the weights of the pre-trained base model: the key of its cache. */
 export function baseModelHash(config: TrainConfig): string {
-  const { model, pretrain, device } = config;
+  const { model, pretrain, device, deterministic } = config;
   const [world, seed] = [worldOf(config), seedsOf(config).pretrain];
-  return configHash({ world, model, pretrain, device, seed, version: pretrainingVersion });
+  const arithmetic = { device, deterministic };
+  return configHash({ world, model, pretrain, ...arithmetic, seed, version: pretrainingVersion });
 }
 
 /** Settings that cannot hold together, one sentence each: which, why, and what to do. */

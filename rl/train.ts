@@ -28,7 +28,8 @@ async function main(): Promise<void> {
   const resolved = resolveConfig(process.argv.slice(2));
   if (resolved.help !== null) return console.log(resolved.help);
   if (resolved.dryRun) return console.log(dryRunText(resolved));
-  await setDevice(resolved.config.device);
+  const { device, wide, deterministic } = resolved.config;
+  await setDevice(device, { wide, deterministic });
   using run = openFolder(resolved);
   await train(run, resolved.resume !== null);
 }

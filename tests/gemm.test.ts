@@ -187,7 +187,7 @@ describe("gemm", () => {
   });
 
   test("deterministic products round term by term: f32 loops in JS give the same bits", () => {
-    const machine = createMachine([(m) => emitGemm(m, { deterministic: true })], { threads: 1 });
+    const machine = createMachine([emitGemm], { threads: 1, deterministic: true });
     const [m, k, n] = [13, 77, 21];
     const [a, b, c] = [m * k, k * n, m * n].map((size) => machine.arena.allocate(4 * size)) as [
       number,

@@ -10,7 +10,7 @@ import { emitElementwise, isExpressed, runElementwise } from "./elementwise.ts";
 import { emitGemm } from "./gemm.ts";
 import type { WasmKernel } from "./kernel.ts";
 import { address, emitLaunch, packTo } from "./launch.ts";
-import { createMachine, type Machine, type MachineOptions } from "./machine.ts";
+import { createMachine, type Emitter, type Machine, type MachineOptions } from "./machine.ts";
 
 const definitions: readonly Definition[] = Object.values(ops).map((op) => op.definition);
 
@@ -22,10 +22,13 @@ export class WasmDevice implements Device {
   readonly machine: Machine;
 
   constructor(options: MachineOptions = {}) {
-    const own = definitions.map((definition) => (m: Parameters<typeof emitGemm>[0]) => {
-      if (isExpressed(definition)) emitElementwise(m, definition);
-      else kernelOf(definition)?.emit?.(m);
-    });
+    const own = definitions.map(
+      (definition): Emitter =>
+        (m) => {
+          if (isExpressed(definition)) emitElementwise(m, definition);
+          else kernelOf(definition)?.emit?.(m);
+        },
+    );
     this.machine = createMachine([emitLaunch, emitGemm, ...own], options);
   }
 

@@ -1,9 +1,6 @@
 /** Matrix products on the machine: checks the operands, picks how to share the work, runs it. */
-import type { ModuleBuilder } from "./assembler.ts";
 import { emitMatmul } from "./blocks.ts";
-import type { Machine } from "./machine.ts";
-import type { ProfileOptions } from "./profile.ts";
-import { profile } from "./profile.ts";
+import type { Emitter, Machine } from "./machine.ts";
 
 /**
  * C[m x n] = A[m x k] B[k x n], or C += A B. Addresses in bytes; strides in elements. Of each
@@ -33,9 +30,8 @@ export interface Gemm {
   readonly accumulate?: boolean;
 }
 
-/** Emitter of the GEMM kernels for this runtime's fastest profile. */
-export const emitGemm = (m: ModuleBuilder, options: ProfileOptions = {}): void =>
-  emitMatmul(m, profile(options));
+/** Emitter of the GEMM kernels for the machine's profile. */
+export const emitGemm: Emitter = emitMatmul;
 
 /** GFLOP/s assumed when the work of a product is estimated. */
 const RATE = 40;
@@ -70,12 +66,13 @@ export function gemm(machine: Machine, product: Gemm): void {
 const LEAST_ROWS = 240;
 const LEAST_GROUPS = 12;
 const LEAST_GROUPS_PACKING_A = 64;
-/** Rows and groups of columns that are whole tiles in every profile. */
-const WHOLE_ROWS = 6;
-const WHOLE_GROUPS = 6;
-
 /** Units of a chunk: whole products where they are many, else even parts of one. */
-function grainOf({ threads }: Machine, p: Gemm, units: number, count: number): number {
+function grainOf(
+  { threads, choice: { profile } }: Machine,
+  p: Gemm,
+  units: number,
+  count: number,
+): number {
   if (count >= 4 * threads) return units;
   // One row streams through B, best in long runs.
   if (p.m === 1) return Math.ceil(units / threads);
@@ -83,7 +80,7 @@ function grainOf({ threads }: Machine, p: Gemm, units: number, count: number): n
   const leastGroups = p.aCol === 1 ? LEAST_GROUPS : LEAST_GROUPS_PACKING_A;
   const least = (byRows ? LEAST_ROWS : leastGroups) * threads;
   const parts = threads * Math.min(4, Math.max(1, Math.floor(units / least)));
-  const whole = byRows ? WHOLE_ROWS : WHOLE_GROUPS;
+  const whole = byRows ? profile.rows : profile.vectors;
   const even = units / parts;
   return even > 4 * whole ? Math.ceil(even / whole) * whole : Math.ceil(even);
 }

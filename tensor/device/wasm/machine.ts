@@ -2,9 +2,11 @@
 import { availableParallelism } from "node:os";
 import { Arena } from "./arena.ts";
 import { CONSTANTS_END, ModuleBuilder } from "./assembler.ts";
+import { type Choice, chooseProfile, type ProfileOptions } from "./profile.ts";
+import type { Profile } from "./tile.ts";
 import { CONTROL_BYTES, WorkerPool } from "./workers.ts";
 
-export interface MachineOptions {
+export interface MachineOptions extends ProfileOptions {
   /** Threads, the caller's included; default ANAMNESIS_THREADS, else one per core, at most 8. */
   readonly threads?: number;
 }
@@ -20,6 +22,8 @@ export interface Machine {
   readonly memory: WebAssembly.Memory;
   readonly arena: Arena;
   readonly threads: number;
+  /** How its GEMM kernels are generated, and why they are not wide where that was asked for. */
+  readonly choice: Choice;
   /** Views of the whole memory, renewed when it grows: element index = address / 4. */
   readonly f32: Float32Array;
   readonly i32: Int32Array;
@@ -57,14 +61,15 @@ function threadCount(option: number | undefined): number {
   );
 }
 
+/** Adds functions to a machine's module. */
+export type Emitter = (m: ModuleBuilder, profile: Profile) => void;
+
 /** Assembles and compiles the kernels that the emitters define, and sets up memory and threads. */
-export function createMachine(
-  emitters: readonly ((m: ModuleBuilder) => void)[],
-  options: MachineOptions = {},
-): Machine {
+export function createMachine(emitters: readonly Emitter[], options: MachineOptions = {}): Machine {
   const threads = threadCount(options.threads);
+  const choice = chooseProfile(options);
   const builder = new ModuleBuilder();
-  for (const emit of emitters) emit(builder);
+  for (const emit of emitters) emit(builder, choice.profile);
   const module = new WebAssembly.Module(builder.bytes());
   const start = SCRATCH + threads * SCRATCH_BYTES;
   const initial = Math.ceil(start / 65536) + 16;
@@ -97,6 +102,7 @@ export function createMachine(
     memory,
     arena,
     threads,
+    choice,
     get f32() {
       return views.f32;
     },

@@ -11,6 +11,8 @@ export interface Profile {
   readonly unroll: number;
   /** Fused multiply-add (relaxed SIMD), or a product and a sum. Decides the bits of the result. */
   readonly fma: boolean;
+  /** What a step of k keeps in registers: its vectors of B, or its factors of A. */
+  readonly held: "a" | "b";
 }
 
 /**
@@ -46,31 +48,40 @@ export function emitTile(
   walk: Walk,
   rows: number,
   vectors: number,
-  { fma, unroll }: Pick<Profile, "fma" | "unroll">,
+  { fma, unroll, held }: Omit<Profile, "rows" | "vectors">,
   name = `f32_matmul_${walk}_${rows}x${4 * vectors}`,
 ): Callable<"void"> {
   return m.function(name, PARAMETERS, (f, { a, aStep, b, c, cStep, k, fresh }) => {
     const width = 16 * vectors;
     const cRows = rowPointers(f, c, cStep, rows, "c");
     const sums = cRows.map((_, row) =>
-      Array.from({ length: vectors }, (_, v) => f.local("v128", undefined, `sum${row}_${v}`)),
+      Array.from({ length: vectors }, (_, v) => vector(f, `sum${row}_${v}`)),
     );
     eachSum(sums, (sum) => f.set(sum, f32x4.const(0)));
     f.if(i32.eqz(fresh), () =>
       eachSum(sums, (sum, row, v) => f.set(sum, v128.load(cRows[row]!, 16 * v))),
     );
     const aRows = walk === "rows" ? rowPointers(f, a, aStep, rows, "a") : [a];
-    const bs = Array.from({ length: vectors }, (_, v) => f.local("v128", undefined, `b${v}`));
-    const factor = f.local("v128", undefined, "factor");
+    const bs = Array.from({ length: held === "b" ? vectors : 1 }, (_, v) => vector(f, `b${v}`));
+    const factors = Array.from({ length: held === "a" ? rows : 1 }, (_, r) => vector(f, `a${r}`));
     const step = (at: number) => {
-      for (const [v, vector] of bs.entries()) f.set(vector, v128.load(b, at * width + 16 * v));
-      for (const [row, line] of sums.entries()) {
-        f.set(
-          factor,
-          walk === "rows" ? v128.load32Splat(aRows[row]!, 4 * at) : v128.load32Splat(a, 4 * row),
-        );
-        for (const [v, sum] of line.entries())
-          f.set(sum, multiplyAdd({ fma }, factor, bs[v]!, sum));
+      const factorOf = (row: number) =>
+        walk === "rows" ? v128.load32Splat(aRows[row]!, 4 * at) : v128.load32Splat(a, 4 * row);
+      const bOf = (v: number) => v128.load(b, at * width + 16 * v);
+      const add = (sum: Local<"v128">, x: Local<"v128">, y: Local<"v128">) =>
+        f.set(sum, multiplyAdd({ fma }, x, y, sum));
+      if (held === "a") {
+        for (const [row, factor] of factors.entries()) f.set(factor, factorOf(row));
+        for (let v = 0; v < vectors; v++) {
+          f.set(bs[0]!, bOf(v));
+          for (const [row, line] of sums.entries()) add(line[v]!, factors[row]!, bs[0]!);
+        }
+      } else {
+        for (const [v, local] of bs.entries()) f.set(local, bOf(v));
+        for (const [row, line] of sums.entries()) {
+          f.set(factors[0]!, factorOf(row));
+          for (const [v, sum] of line.entries()) add(sum, factors[0]!, bs[v]!);
+        }
       }
       if (walk === "columns") f.set(a, i32.add(a, aStep));
     };
@@ -89,6 +100,8 @@ export function emitTile(
     eachSum(sums, (sum, row, v) => f.store("v128", cRows[row]!, sum, 16 * v));
   });
 }
+
+const vector = (f: FunctionBuilder, name: string) => f.local("v128", undefined, name);
 
 function rowPointers(
   f: FunctionBuilder,
