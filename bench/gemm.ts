@@ -9,6 +9,7 @@ import { emitGemm, gemm } from "../tensor/device/wasm/gemm.ts";
 import type { Machine } from "../tensor/device/wasm/machine.ts";
 import { createMachine } from "../tensor/device/wasm/machine.ts";
 import { hasFusedMultiplyAdd } from "../tensor/device/wasm/profile.ts";
+import { emitStream, prepareStream } from "./stream.ts";
 
 type Shape = readonly [m: number, k: number, n: number];
 const TRANSPOSES = ["NN", "NT", "TN", "TT"] as const;
@@ -41,6 +42,11 @@ const ALL: readonly Shape[] = [
   [7, 512, 2048],
   [1, 256, 1024],
   [1, 1024, 1024],
+  [1, 128, 384],
+  [1, 256, 768],
+  [1, 384, 1024],
+  [3, 512, 512],
+  [512, 512, 2],
   [256, 2048, 1024],
 ];
 
@@ -152,6 +158,14 @@ function prepare(machine: Machine, [m, k, n]: Shape, transpose: Transpose) {
   };
 }
 
+/** GFLOP/s of a product of one row that reads `size` floats as fast as a sum of them does. */
+function readBound(machine: Machine, size: number): number {
+  const { bytes, run, free } = prepareStream(machine, size);
+  const time = median(run, 30);
+  free();
+  return bytes / 2 / time / 1e6;
+}
+
 interface Row {
   readonly m: number;
   readonly k: number;
@@ -159,13 +173,15 @@ interface Row {
   readonly transpose: Transpose;
   readonly threads: number;
   readonly gflops: number;
+  /** For one row: GFLOP/s if it took no longer than reading B once. */
+  readonly readBound?: number;
 }
 
 const { wide, deterministic } = options;
-const one = createMachine([emitGemm, emitPeak], { threads: 1, wide, deterministic });
+const one = createMachine([emitGemm, emitPeak, emitStream], { threads: 1, wide, deterministic });
 const { profile, refused } = one.choice;
 const wanted = options.threads === undefined ? {} : { threads: Number(options.threads) };
-const many = createMachine([emitGemm], { ...wanted, wide, deterministic });
+const many = createMachine([emitGemm, emitStream], { ...wanted, wide, deterministic });
 many.warmUp(5000);
 const machines = many.threads > 1 ? [one, many] : [one];
 
@@ -190,6 +206,7 @@ for (let round = 0; round < ROUNDS; round++) {
     const time = median(run, 30);
     free();
     row.gflops = Math.max(row.gflops, (2 * m * k * n) / time / 1e6);
+    if (m === 1) row.readBound = Math.max(row.readBound ?? 0, readBound(machine, k * n));
   }
 }
 
@@ -211,5 +228,16 @@ if (options.json) {
   for (const [m, k, n] of shapes()) {
     const line = rows.filter((row) => row.m === m && row.k === k && row.n === n);
     console.log(`${`${m} ${k} ${n}`.padEnd(16)}${line.map(cell).join("")}`);
+  }
+  const single = rows.filter(({ m }) => m === 1);
+  if (single.length > 0) console.log("\nOne row: % of the rate at which B can be read and summed");
+  for (const [m, k, n] of shapes().filter(([m]) => m === 1)) {
+    const line = single.filter((row) => row.k === k && row.n === n);
+    const shares = line.map(({ gflops, readBound = 0 }) => {
+      return `${`${Math.round((100 * gflops) / readBound)}%`.padStart(6)} of ${readBound.toFixed(0)}`;
+    });
+    console.log(
+      `${`${m} ${k} ${n}`.padEnd(16)}${shares.map((share) => share.padEnd(13)).join("")}`,
+    );
   }
 }

@@ -6,7 +6,15 @@ import type { Batch } from "../model/batch.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { initialParameters, parameterCount } from "../model/parameters.ts";
 import { WasmDevice } from "../tensor/device/wasm/device.ts";
-import { currentDevice, randomStream, scope, type Tensor, tensor } from "../tensor/mod.ts";
+import type { Choice } from "../tensor/device/wasm/profile.ts";
+import {
+  currentDevice,
+  randomStream,
+  scope,
+  type Tensor,
+  tensor,
+  useDevice,
+} from "../tensor/mod.ts";
 
 /** Width d, number of layers L, vocabulary V. */
 export interface Size {
@@ -120,6 +128,8 @@ export interface Machine {
   readonly threads: number;
   readonly cores: number;
   readonly load: number;
+  /** How the products are computed: their tile, and why it is not wide where that was asked for. */
+  readonly mode: string;
 }
 
 /** Where a benchmark runs. Starts and warms the device's threads, so that no sample has to. */
@@ -130,13 +140,19 @@ export function machine(): Machine {
   for (let turn = 0; turn < 30; turn++) yardstick.sample();
   const { bun, deno, node } = process.versions;
   const runtime = bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`;
-  return { runtime, threads, cores: availableParallelism(), load: loadavg()[0]! };
+  const mode = device instanceof WasmDevice ? modeOf(device.machine.choice) : device.name;
+  return { runtime, threads, cores: availableParallelism(), load: loadavg()[0]!, mode };
+}
+
+function modeOf({ profile: { rows, vectors, fma }, refused }: Choice): string {
+  const tile = `tile ${rows} x ${4 * vectors}, ${fma ? "fused" : "separate"} multiply-add`;
+  return refused === undefined ? tile : `${tile} (no wide mode: ${refused})`;
 }
 
 /** One line on how far the figures of this run can be trusted. */
-export function caveat({ runtime, threads, cores, load }: Machine): string {
+export function caveat({ runtime, threads, cores, load, mode }: Machine): string {
   const busy = load > 0.5 ? "others compute too: only ratios within this run count" : "quiet";
-  return `${runtime}, ${threads} threads on ${cores} cores, load average ${load.toFixed(1)} (${busy})`;
+  return `${runtime}, ${threads} threads on ${cores} cores, ${mode}, load average ${load.toFixed(1)} (${busy})`;
 }
 
 /** A line of right-aligned cells. */
@@ -152,12 +168,18 @@ export function benchOptions(file: string) {
       profile: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       width: { type: "string" },
+      wide: { type: "boolean", default: false },
+      deterministic: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
   if (values.help) {
-    console.log(`${file} [--quick | --full] [--width N] [--profile] [--json]`);
+    console.log(
+      `${file} [--quick | --full] [--width N] [--profile] [--wide] [--deterministic] [--json]`,
+    );
     process.exit(0);
   }
+  const { wide, deterministic } = values;
+  if (wide || deterministic) useDevice(new WasmDevice({ wide, deterministic }));
   return values;
 }

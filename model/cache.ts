@@ -47,15 +47,23 @@ export function disposeCache({ keys, values }: Cache): void {
   for (const t of [...keys, ...values]) t.dispose();
 }
 
-/** Stores this pass's keys and values at their positions; returns all that may be attended to. */
+/** What a pass adds to a layer: queries [b h t d], keys and values [b g t d], not yet turned. */
+export interface Fresh {
+  readonly queries: Tensor;
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  readonly positions: Tensor;
+  readonly rope: { readonly cos: Tensor; readonly sin: Tensor };
+}
+
+/** Stores this pass's keys and values at their positions; returns queries and all that they see. */
 export function extendCache(
   cache: Cache,
   layer: number,
-  fresh: { keys: Tensor; values: Tensor; positions: Tensor },
-): { keys: Tensor; values: Tensor } {
+  { queries, keys: k, values: v, positions, rope }: Fresh,
+): { queries: Tensor; keys: Tensor; values: Tensor } {
   const [keys, values] = [cache.keys[layer]!, cache.values[layer]!];
-  keys.writeRows(fresh.keys, fresh.positions);
-  values.writeRows(fresh.values, fresh.positions);
+  const turned = queries.extendCache(k, v, keys, values, positions, rope.cos, rope.sin);
   const seen = [null, null, [0, cache.length]] as const;
-  return { keys: keys.slice(seen), values: values.slice(seen) };
+  return { queries: turned, keys: keys.slice(seen), values: values.slice(seen) };
 }

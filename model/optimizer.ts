@@ -1,6 +1,15 @@
 /** AdamW over a parameter tree, clipping by the global norm; nothing is read back in a step. */
 
-import { keep, noGrad, scalar, scope, type Tensor, zeros } from "../tensor/mod.ts";
+import {
+  adamWAll,
+  keep,
+  noGrad,
+  globalNorm as normOf,
+  scalar,
+  scope,
+  type Tensor,
+  zeros,
+} from "../tensor/mod.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
 
 export interface AdamWSettings {
@@ -28,15 +37,9 @@ export interface OptimizerState {
   readonly secondMoments: ParameterTree;
 }
 
-/** √(Σ g²) over all gradients: one number. */
-export function globalNorm(gradients: Iterable<Tensor>): Tensor {
-  return noGrad(() =>
-    scope(() => {
-      const squares = [...gradients].map((g) => g.sumOfSquares());
-      return squares.reduce((total, square) => total.add(square)).sqrt();
-    }),
-  );
-}
+/** √(Σ g²) over all gradients: one number, summed in an order that no thread count changes. */
+export const globalNorm = (gradients: Iterable<Tensor>): Tensor =>
+  noGrad(() => normOf([...gradients]));
 
 /** min(1, clipNorm / (norm + 1e-6)), PyTorch's clipping factor, as a tensor. */
 export function clipFactor(norm: Tensor, clipNorm: number): Tensor {
@@ -70,17 +73,20 @@ export class AdamW {
   update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor {
     const { betas, eps, weightDecay, clipNorm } = this.settings;
     this.#step++;
-    const options = { learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.#step };
+    const rates = { learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.#step };
     return noGrad(() =>
       scope(() => {
         const norm = globalNorm(gradients.values());
         const factor = clipFactor(norm, clipNorm);
-        for (const [name, weight] of this.parameters) {
-          const [m, v] = [this.#firstMoments.get(name)!, this.#secondMoments.get(name)!];
-          const decay = weight.rank >= 2 ? weightDecay : 0;
-          const own = { ...options, weightDecay: decay };
-          weight.adamW(parameter(gradients, name), m, v, factor, own);
-        }
+        const state = [...this.parameters].flatMap(([name, weight]) => {
+          const moments = [this.#firstMoments.get(name)!, this.#secondMoments.get(name)!];
+          return [weight, parameter(gradients, name), ...moments];
+        });
+        const matrices = [...this.parameters.values()].map(({ rank }) => rank >= 2);
+        adamWAll([factor, ...state], {
+          ...rates,
+          weightDecay: matrices.map((matrix) => (matrix ? weightDecay : 0)),
+        });
         return norm;
       }),
     );

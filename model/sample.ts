@@ -6,6 +6,7 @@ import { type Cache, createCache, disposeCache, selectRows } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
 import { draw, type Row } from "./draw.ts";
 import { type Filters, requireFilters } from "./filters.ts";
+import { disposePacked, type PackedWeights } from "./packed.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
 import { hidden, logits } from "./transformer.ts";
 
@@ -41,6 +42,8 @@ export interface Samples {
 interface Work {
   readonly parameters: ParameterTree;
   readonly config: ModelConfig;
+  /** Copies of the weights that all passes share; none where there is one pass alone. */
+  readonly packed: PackedWeights | undefined;
   readonly settings: Required<Omit<SampleOptions, "promptIds">>;
 }
 
@@ -66,8 +69,7 @@ export async function sample(
     Array.from({ length: count }, (_, s): Row => {
       const row = (promptIds?.[p] ?? p) * count + s;
       const stream = randomStream({ seed, purpose: "sample", step, row });
-      const uniform = () => stream.bits() * 2 ** -32;
-      return { uniform, tokens: [], logProbs: [], finished: false };
+      return { bits: stream.bits, tokens: [], logProbs: [], finished: false };
     }),
   );
   const distinct = new Map<string, { prompt: readonly number[]; rows: Row[] }>();
@@ -80,11 +82,16 @@ export async function sample(
   const groups = [...distinct.values()];
   const lengths = groups.map(({ prompt }) => prompt.length);
   const perPass = maxNewTokens === 1 ? rowsPerBatch : Math.ceil(rowsPerBatch / count);
-  for (const run of byLength(lengths, perPass)) {
-    await sampleGroups(
-      { parameters, config, settings },
-      run.map((i) => groups[i]!),
-    );
+  const packed: PackedWeights | undefined = maxNewTokens > 1 ? new Map() : undefined;
+  try {
+    for (const run of byLength(lengths, perPass)) {
+      await sampleGroups(
+        { parameters, config, packed, settings },
+        run.map((i) => groups[i]!),
+      );
+    }
+  } finally {
+    if (packed) disposePacked(packed);
   }
   return {
     tokens: rows.map((row) => row.tokens),
@@ -181,7 +188,7 @@ function pickRows(cache: Cache, rows: readonly number[]): Cache {
 
 /** One pass over all prompts -> logits of each one's next token, [prompts vocabulary]. */
 function prefill(
-  { parameters, config, settings }: Work,
+  { parameters, config, packed, settings }: Work,
   prompts: readonly (readonly number[])[],
   cache: Cache | undefined,
 ): Tensor {
@@ -199,17 +206,17 @@ function prefill(
     scope(() => {
       const tokens = tensor(padded, [b, t], { device });
       const positions = tensor(places, [b, t], { device });
-      const pass = cache ? { positions, cache } : {};
+      const pass = cache && packed ? { positions, cache, packed } : {};
       const states = hidden(parameters, config, tokens, pass);
       const ends = states.reshape([b * t, -1]).embedding(tensor(last, [b], { device }));
-      return logits(parameters, config, ends, settings.temperature || 1);
+      return logits(parameters, config, ends, settings.temperature || 1, packed);
     }),
   );
 }
 
 /** One pass over every branch's newest token -> logits of the next, [branches vocabulary]. */
 function nextLogits(
-  { parameters, config, settings }: Work,
+  { parameters, config, packed, settings }: Work,
   branches: readonly Branch[],
   cache: Cache,
 ): Tensor {
@@ -222,8 +229,9 @@ function nextLogits(
     scope(() => {
       const tokens = tensor(newest, [b, 1], { device });
       const positions = tensor(places, [b, 1], { device });
-      const states = hidden(parameters, config, tokens, { positions, cache });
-      return logits(parameters, config, states.reshape([b, -1]), settings.temperature || 1);
+      const pass = { positions, cache, ...(packed && { packed }) };
+      const states = hidden(parameters, config, tokens, pass).reshape([b, -1]);
+      return logits(parameters, config, states, settings.temperature || 1, packed);
     }),
   );
 }

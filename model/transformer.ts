@@ -1,8 +1,17 @@
 /** The whole model in one file: tokens to hidden states, logits, log-probabilities of tokens. */
 
-import { arange, concat, type Device, keep, scope, type Tensor, tensor } from "../tensor/mod.ts";
+import {
+  arange,
+  type Device,
+  isRecording,
+  keep,
+  scope,
+  type Tensor,
+  tensor,
+} from "../tensor/mod.ts";
 import { type Cache, extendCache } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
+import { type PackedWeights, pack } from "./packed.ts";
 import { headName, type ParameterTree, parameter } from "./parameters.ts";
 
 export interface HiddenOptions {
@@ -10,6 +19,8 @@ export interface HiddenOptions {
   readonly positions?: Tensor;
   /** Earlier positions of the same rows; this pass's keys and values are added to it. */
   readonly cache?: Cache;
+  /** Where decoding keeps its copies of the weights; without it they are read as they are. */
+  readonly packed?: PackedWeights;
 }
 
 /** What every block needs beside its input. */
@@ -18,6 +29,7 @@ interface Pass {
   readonly config: ModelConfig;
   readonly positions: Tensor;
   readonly cache: Cache | undefined;
+  readonly packed: PackedWeights | undefined;
   readonly rope: RopeTables;
 }
 
@@ -35,7 +47,8 @@ export function hidden(
   return scope(() => {
     const positions = options.positions ?? arange(t, { device: tokens.device }).expand([b, t]);
     const rope = ropeTables(config, tokens.device);
-    const pass = { parameters, config, positions, cache: options.cache, rope };
+    const { cache, packed } = options;
+    const pass = { parameters, config, positions, cache, packed, rope };
     const embeddings = parameter(parameters, "model.embed_tokens.weight");
     // Rows stay flat, [b·t d]: each linear layer is one matrix product over all of them.
     let x = embeddings.embedding(tokens.reshape([b * t]));
@@ -62,33 +75,47 @@ function selfAttention(x: Tensor, layer: number, pass: Pass): Tensor {
   const { num_attention_heads, num_key_value_heads, head_dim } = config;
   const name = `model.layers.${layer}.self_attn`;
   // -> [b count t head_dim]
-  const heads = (part: string, count: number): Tensor =>
-    linear(x, `${name}.${part}`, pass).reshape([b, t, count, head_dim]).transpose([0, 2, 1, 3]);
+  const heads = (y: Tensor, count: number): Tensor =>
+    y.reshape([b, t, count, head_dim]).transpose([0, 2, 1, 3]);
   const turned = (y: Tensor): Tensor => y.rope(positions, rope.cos, rope.sin);
 
-  const queries = turned(heads("q_proj", num_attention_heads));
-  const fresh = {
-    keys: turned(heads("k_proj", num_key_value_heads)),
-    values: heads("v_proj", num_key_value_heads),
-  };
-  const { keys, values } = cache ? extendCache(cache, layer, { ...fresh, positions }) : fresh;
-  const mixed = queries.attention(keys, values, positions, { scale: 1 / Math.sqrt(head_dim) });
+  const [q, k, v] = linear(x, name, ["q_proj", "k_proj", "v_proj"], pass);
+  const queries = heads(q!, num_attention_heads);
+  const fresh = { keys: heads(k!, num_key_value_heads), values: heads(v!, num_key_value_heads) };
+  const seen = cache
+    ? extendCache(cache, layer, { ...fresh, queries, positions, rope })
+    : { ...fresh, queries: turned(queries), keys: turned(fresh.keys) };
+  const options = { scale: 1 / Math.sqrt(head_dim) };
+  const mixed = seen.queries.attention(seen.keys, seen.values, positions, options);
   const rows = mixed.transpose([0, 2, 1, 3]).reshape([b * t, num_attention_heads * head_dim]);
-  return linear(rows, `${name}.o_proj`, pass);
+  return linear(rows, name, ["o_proj"], pass)[0]!;
 }
 
 function feedForward(x: Tensor, name: string, pass: Pass): Tensor {
-  const gate = linear(x, `${name}.gate_proj`, pass);
-  const up = linear(x, `${name}.up_proj`, pass);
-  return linear(gate.swiGlu(up), `${name}.down_proj`, pass);
+  const [gate, up] = linear(x, name, ["gate_proj", "up_proj"], pass);
+  return linear(gate!.swiGlu(up!), name, ["down_proj"], pass)[0]!;
 }
 
 const norm = (x: Tensor, name: string, { parameters, config }: Pass): Tensor =>
   x.rmsNorm(parameter(parameters, `${name}.weight`), { eps: config.rms_norm_eps });
 
-/** x·Wᵀ with W [out in], as Hugging Face stores it. */
-const linear = (x: Tensor, name: string, { parameters }: Pass): Tensor =>
-  x.matmul(parameter(parameters, `${name}.weight`).transpose());
+/** x·Wᵀ for each part's W [out in], as Hugging Face stores it; one product where they are packed. */
+function linear(
+  x: Tensor,
+  module: string,
+  parts: readonly string[],
+  { parameters, packed }: Pick<Pass, "parameters" | "packed">,
+): Tensor[] {
+  const weights = parts.map((part) => parameter(parameters, `${module}.${part}.weight`));
+  if (packed === undefined) return weights.map((weight) => x.matmul(weight.transpose()));
+  const all = x.matmul(pack(packed, `${module}.${parts[0]}`, weights));
+  let end = 0;
+  return weights.map(({ shape }) => {
+    const from = end;
+    end += shape[0]!;
+    return weights.length === 1 ? all : all.slice([null, [from, end]]);
+  });
+}
 
 /** Scores of the next token: hidden states [... d] -> [... vocabulary], over `temperature`. */
 export function logits(
@@ -96,10 +123,12 @@ export function logits(
   config: ModelConfig,
   states: Tensor,
   temperature = 1,
+  packed?: PackedWeights,
 ): Tensor {
   return scope(() => {
     const rows = states.reshape([-1, config.hidden_size]);
-    const scores = rows.matmul(parameter(parameters, headName(config)).transpose());
+    const head = parameter(parameters, headName(config));
+    const scores = rows.matmul(packed ? pack(packed, "head", [head]) : head.transpose());
     const tempered = temperature === 1 ? scores : scores.div(temperature);
     return tempered.reshape([...states.shape.slice(0, -1), config.vocab_size]);
   });
@@ -110,9 +139,12 @@ export interface LogProbOptions {
   readonly temperature?: number;
   /** Distinct flat indices into [b·t]: only these go through the head, the others give 0. */
   readonly rows?: ArrayLike<number>;
-  /** Rows that go through the head at a time, so that few logits are in work at once. */
+  /** Rows that go through the head at a time where no logits are kept; default some megabytes. */
   readonly chunk?: number;
 }
+
+/** Logits that backward may find kept, 256 MiB: beyond that it computes them anew, in chunks. */
+const MOST_LOGITS = 1 << 26;
 
 /**
  * log softmax(logits / temperature)[target] for each position: tokens and targets i32 [b t] ->
@@ -127,7 +159,7 @@ export function tokenLogProbs(
   targets: Tensor,
   options: LogProbOptions = {},
 ): Tensor {
-  const { temperature = 1, rows, chunk = 4096 } = options;
+  const { temperature = 1, rows, chunk } = options;
   return scope(() => {
     const size = tokens.size;
     const all = hidden(parameters, config, tokens).reshape([size, config.hidden_size]);
@@ -135,18 +167,10 @@ export function tokenLogProbs(
     const states = index ? all.embedding(index) : all;
     const wanted = index ? pick(targets, index) : targets.reshape([size]);
     const count = wanted.size;
-    const score = (own: Tensor, targetsOfOwn: Tensor): Tensor =>
-      scope(() => logits(parameters, config, own, temperature).gatherLogProb(targetsOfOwn));
-    const chunks = Array.from({ length: Math.ceil(count / chunk) }, (_, i) => {
-      return [[i * chunk, Math.min((i + 1) * chunk, count)]] as const;
-    });
-    const found =
-      chunks.length <= 1
-        ? score(states, wanted)
-        : concat(
-            chunks.map((range) => score(states.slice(range), wanted.slice(range))),
-            0,
-          );
+    const keepLogits = isRecording() && count * config.vocab_size <= MOST_LOGITS;
+    const head = parameter(parameters, headName(config));
+    const own = { temperature, keepLogits, ...(chunk !== undefined && { chunk }) };
+    const [found] = states.linearLogProb(head, wanted, own);
     const placed = index ? found.reshape([count, 1]).scatterRows(index, size) : found;
     return placed.reshape(tokens.shape);
   });

@@ -85,7 +85,7 @@ export class Graph {
       }
     });
     const outputs = track ? this.outputs.map((t, slot) => this.#tracked(t, slot)) : this.outputs;
-    const context = { outputs, cotangents, options: this.options };
+    const context = { outputs, cotangents, options: this.options, recorded: track };
     const first = cotangents[0] ?? zerosLike(this.outputs[0]!);
     return vjp(first, this.inputs, context);
   }

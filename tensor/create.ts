@@ -99,9 +99,13 @@ export function full(shape: Shape, value: number, options: CreateOptions = {}): 
   return new Tensor(layout, device, new Storage(device, buffer), undefined);
 }
 
-/** Packed memory of zeros or ones: fit to be written in place. */
-const packed = (shape: Shape, value: number, { dtype = "f32", device }: CreateOptions): Tensor =>
-  fromData(new Float32Array(sizeOf(shape)).fill(value), shape, dtype, device ?? currentDevice());
+/** Packed memory of zeros or ones, filled by the device: fit to be written in place. */
+function packed(shape: Shape, value: number, options: CreateOptions): Tensor {
+  const one = full(shape, value, options);
+  const made = one.contiguous();
+  one.dispose();
+  return made;
+}
 export const zeros = (shape: Shape, options: CreateOptions = {}): Tensor =>
   packed(shape, 0, options);
 export const ones = (shape: Shape, options: CreateOptions = {}): Tensor =>

@@ -25,6 +25,15 @@ export function arityOf(definition: Definition): number | "list" {
   throw new Error(`${definition.name}: a row with a shape function must state its arity`);
 }
 
+/** What an op made of the shapes and types that it met lately; the newest first. */
+interface Known {
+  readonly shapes: readonly Shape[];
+  readonly dtypes: readonly DType[];
+  readonly plan: Plan;
+}
+const KNOWN = 6;
+const known = new WeakMap<Definition, Known[]>();
+
 /** Result shapes and types of a row on given operands; throws a clear error where they don't fit. */
 export function plan(
   definition: Definition,
@@ -32,14 +41,30 @@ export function plan(
   dtypes: readonly DType[],
   options: unknown,
 ): Plan {
-  const { name, shape } = definition;
-  const noDims = { batch: 1 } as KernelCall["dims"];
-  const matched =
-    typeof shape === "string"
-      ? matchSignature(parseSignature(shape), shapes, name)
-      : { outputs: shape(shapes, options as never), dims: noDims, batch: [] };
-  return { ...matched, dtypes: outputTypes(definition, dtypes, matched.outputs.length) };
+  const { shape } = definition;
+  // A shape function also looks at the options.
+  if (typeof shape !== "string") {
+    const outputs = shape(shapes, options as never);
+    const none = { dims: { batch: 1 } as KernelCall["dims"], batch: [] };
+    return { ...none, outputs, dtypes: outputTypes(definition, dtypes, outputs.length) };
+  }
+  const list = known.get(definition) ?? [];
+  if (list.length === 0) known.set(definition, list);
+  for (const entry of list) {
+    if (sameTypes(entry.dtypes, dtypes) && sameShapes(entry.shapes, shapes)) return entry.plan;
+  }
+  const matched = matchSignature(parseSignature(shape), shapes, definition.name);
+  const dtypesOut = outputTypes(definition, dtypes, matched.outputs.length);
+  const found = { ...matched, dtypes: dtypesOut };
+  list.unshift({ shapes, dtypes, plan: found });
+  if (list.length > KNOWN) list.pop();
+  return found;
 }
+
+const sameTypes = (a: readonly DType[], b: readonly DType[]): boolean =>
+  a.length === b.length && a.every((dtype, i) => dtype === b[i]);
+const sameShapes = (a: readonly Shape[], b: readonly Shape[]): boolean =>
+  a.length === b.length && a.every((shape, i) => shape === b[i] || sameShape(shape, b[i]!));
 
 function outputTypes(definition: Definition, dtypes: readonly DType[], outputs: number): DType[] {
   const { name, types } = definition;
@@ -100,7 +125,8 @@ function dispatch(definition: Definition, inputs: Tensor[], options: unknown): T
   const tracked = real && isRecording() && inputs.some((t) => t.variable !== undefined);
   if (definition.updates !== undefined) {
     if (tracked) throw new Error(`${definition.name}: writes in place; detach() its inputs first`);
-    for (const i of definition.updates) {
+    const { updates } = definition;
+    for (const i of typeof updates === "function" ? updates(inputs.length) : updates) {
       const { shape, strides, storage } = inputs[i]!;
       if (!isContiguous(shape, strides)) {
         throw new Error(`${definition.name}: writes input ${i} in place, which must be packed`);

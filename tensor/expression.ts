@@ -12,6 +12,7 @@ export type UnaryName =
   | "sin"
   | "cos"
   | "tanh"
+  | "sigmoid"
   | "floor"
   | "toF32"
   | "toI32"
@@ -87,8 +88,8 @@ export class Expression {
   cos = (): Expression => this.#unary("cos");
   tanh = (): Expression => this.#unary("tanh");
   floor = (): Expression => this.#unary("floor");
-  /** 1/(1+exp(-x)); exp of a large argument is infinite, and 1/∞ = 0: finite everywhere. */
-  sigmoid = (): Expression => Expression.constant(1).div(this.neg().exp().add(1));
+  /** 1/(1+exp(-x)). */
+  sigmoid = (): Expression => this.#unary("sigmoid");
   to = (dtype: DType): Expression => {
     if (dtype === this.dtype) return this;
     return this.#unary(dtype === "f32" ? "toF32" : dtype === "i32" ? "toI32" : "toBool", dtype);

@@ -7,6 +7,7 @@ export {
   type GradientOptions,
   grad,
   gradients,
+  isRecording,
   noGrad,
   requireGrad,
   valueAndGrad,
@@ -29,6 +30,8 @@ export type { DType, TypedArray } from "./dtype.ts";
 export { type Definition, isMissing } from "./op.ts";
 export { concat } from "./ops/gather.ts";
 export { ops } from "./ops/mod.ts";
+export { adamWAll } from "./ops/optimizer.ts";
+export { globalNorm } from "./ops/reduce.ts";
 export { philox4x32, randomStream, uniform01 } from "./random.ts";
 export { keep, scope } from "./scope.ts";
 export { type Shape, ShapeError } from "./shape.ts";

@@ -44,6 +44,8 @@ export interface VjpContext<O> {
   /** One cotangent for each output; undefined where nothing depends on it. */
   readonly cotangents: readonly (Tensor | undefined)[];
   readonly options: O;
+  /** Whether the VJP is itself recorded, to be differentiated in turn. */
+  readonly recorded: boolean;
 }
 
 /**
@@ -106,8 +108,8 @@ interface Common<O, S extends string> {
   readonly keeps?: "inputs" | "outputs" | "both" | "nothing";
   /** Indices of f32 inputs that are constants to a fused op's own VJP. */
   readonly constants?: readonly number[];
-  /** Indices of inputs that the op overwrites in place; such an op has no gradient. */
-  readonly updates?: readonly number[];
+  /** Indices of inputs that the op overwrites in place (of how many); it has no gradient. */
+  readonly updates?: readonly number[] | ((inputs: number) => readonly number[]);
   readonly flops?: (dims: Dims<S>) => number;
 }
 

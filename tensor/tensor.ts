@@ -25,6 +25,10 @@ export class Storage {
     this.device = device;
     this.buffer = buffer;
   }
+  /** Whether more than one tensor looks into it. */
+  get shared(): boolean {
+    return this.#references > 1;
+  }
   retain(): this {
     this.#references++;
     return this;

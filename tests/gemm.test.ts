@@ -124,6 +124,27 @@ describe("gemm", () => {
     );
   });
 
+  test("few rows or columns: f64 loops agree, threads change no bit", () => {
+    const few = fc.integer({ min: 1, max: 13 });
+    const some = fc.integer({ min: 1, max: 70 });
+    const thin = fc.record({
+      sizes: fc.oneof(fc.tuple(few, some), fc.tuple(some, few)),
+      k: fc.integer({ min: 0, max: 70 }),
+      aTransposed: fc.boolean(),
+      bTransposed: fc.boolean(),
+      gap: fc.constantFrom(0, 0, 1, 3, 4),
+      count: fc.constantFrom(1, 1, 2),
+      accumulate: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(thin, ({ sizes: [m, n], ...rest }) => {
+        const [first, ...others] = machines.map((machine) => product(machine, { m, n, ...rest }));
+        for (const other of others) assert.deepEqual(bits(other), bits(first!));
+      }),
+      { seed: 20261, numRuns: 400 },
+    );
+  });
+
   const bits = (x: Float32Array) => new Uint32Array(x.buffer, x.byteOffset, x.length);
 
   const large: [number, number, number][] = [
@@ -135,6 +156,12 @@ describe("gemm", () => {
     [1100, 700, 1],
     [130, 1, 130],
     [9, 40, 2060],
+    // Few rows or columns: blocks of k and of columns, strides of 4 KiB.
+    [3, 300, 1100],
+    [5, 20, 1024],
+    [1, 4200, 13],
+    [2, 1024, 21],
+    [1030, 260, 6],
   ];
   for (const [m, k, n] of large) {
     test(`blocks of all loops: ${m} x ${k} x ${n} in all four transposes`, () => {

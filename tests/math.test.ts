@@ -9,9 +9,17 @@ import {
   v128,
 } from "../tensor/device/wasm/assembler.ts";
 import { createMachine } from "../tensor/device/wasm/machine.ts";
-import { cos4, exp4, expNonPositive4, log4, sin4, tanh4 } from "../tensor/device/wasm/math.ts";
+import {
+  cos4,
+  exp4,
+  expNonPositive4,
+  log4,
+  sigmoid4,
+  sin4,
+  tanh4,
+} from "../tensor/device/wasm/math.ts";
 
-const functions = { exp4, expNonPositive4, log4, tanh4, sin4, cos4 };
+const functions = { exp4, expNonPositive4, log4, sigmoid4, tanh4, sin4, cos4 };
 
 type Vector = Value<"v128">;
 const emitMap =
@@ -76,6 +84,12 @@ describe("measured errors", () => {
     below(worst("log4", Math.log, evenly(0.5, 2), relative), 9e-8);
     below(worst("log4", Math.log, evenly(0.999, 1.001), relative), 9e-8);
   });
+  test("sigmoid4: 1.6e-7 relative down to -87, 1e-38 absolute below", () => {
+    const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+    below(worst("sigmoid4", sigmoid, evenly(-87, 40), relative), 1.6e-7);
+    below(worst("sigmoid4", sigmoid, evenly(-4, 4), relative), 1.6e-7);
+    below(worst("sigmoid4", sigmoid, evenly(-1000, -87), absolute), 1e-38);
+  });
   test("tanh4: 1.7e-7 relative, at all sizes", () => {
     below(worst("tanh4", Math.tanh, evenly(-20, 20), relative), 1.7e-7);
     below(worst("tanh4", Math.tanh, evenly(-1, 1), relative), 1.7e-7);
@@ -119,6 +133,16 @@ describe("special values", () => {
       [-1e-45, NaN],
       [-inf, NaN],
       [inf, inf],
+      [NaN, NaN],
+    ],
+    sigmoid4: [
+      [0, 0.5],
+      [-0, 0.5],
+      [17, 1],
+      [1e30, 1],
+      [inf, 1],
+      [-89, 0],
+      [-inf, 0],
       [NaN, NaN],
     ],
     tanh4: [

@@ -215,12 +215,14 @@ function gradientTests(op: Op): void {
             const cotangents = outputs.map((t, k) => {
               return tensor(wiggle(t.size, `u${k}`), t.shape, { device: reference });
             });
-            const context = { outputs, cotangents, options: drawn.options };
-            const own = noGrad(() => vjp(cotangents[0]!, inputs, context));
-            for (const i of differentiable(drawn)) {
-              const expanded = own[i]!;
-              const summed = sumTo(expanded, inputs[i]!.shape);
-              close(summed, composed[i]!, 1e-9, `input ${i}`);
+            // Recorded first: the other may overwrite what the op kept.
+            for (const recorded of [true, false]) {
+              const context = { outputs, cotangents, options: drawn.options, recorded };
+              const own = noGrad(() => vjp(cotangents[0]!, inputs, context));
+              for (const i of differentiable(drawn)) {
+                const summed = sumTo(own[i]!, inputs[i]!.shape);
+                close(summed, composed[i]!, 1e-9, `input ${i}, recorded ${recorded}`);
+              }
             }
           });
         }),

@@ -1,10 +1,9 @@
-/** Causal attention with grouped heads and a KV cache, rotary positions, and SwiGLU. */
+/** Causal attention with grouped heads and a KV cache, and SwiGLU. */
 
 import { arange } from "../create.ts";
 import { type Call, type Draw, fused, missing } from "../op.ts";
-import { formatShape, type Shape, ShapeError } from "../shape.ts";
+import { formatShape, ShapeError, sameShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
-import { concat } from "./gather.ts";
 import * as wasm from "./wasm/attention.ts";
 
 /**
@@ -43,9 +42,8 @@ export const attention: Call<
   shape: ([q, k, v, positions]) => {
     const [b, h, t, d] = q!;
     const [, g, s] = k!;
-    const fits =
-      q!.length === 4 && `${k!}` === `${[b, g, s, d]}` && `${v!}` === `${k!}` && h! % g! === 0;
-    if (fits && `${positions!}` === `${[b, t]}`) return [q!];
+    const rows = q!.length === 4 && sameShape(k!, [b!, g!, s!, d!]) && sameShape(v!, k!);
+    if (rows && h! % g! === 0 && sameShape(positions!, [b!, t!])) return [q!];
     const shapes = [q!, k!, v!, positions!].map(formatShape).join(", ");
     throw new ShapeError(
       `attention: got ${shapes}, expected [b h t d], [b g s d], [b g s d], [b t] with g dividing h`,
@@ -94,7 +92,7 @@ export const attentionVjp: Call<
 > = fused<{ scale: number }>({
   arity: 5,
   shape: ([g, q, k, v]) => {
-    if (`${g!}` === `${q!}`) return [q!, k!, v!];
+    if (sameShape(g!, q!)) return [q!, k!, v!];
     const [got, want] = [formatShape(g!), formatShape(q!)];
     throw new ShapeError(`attentionVjp: the cotangent has shape ${got}, expected q's ${want}`);
   },
@@ -120,42 +118,6 @@ export const attentionVjp: Call<
   sample: (draw) => {
     const { query, cache, positions } = drawAttention(draw);
     return { inputs: [query, query, cache, cache, positions], options: { scale: 0.5 } };
-  },
-});
-
-/**
- * Rotary positions (https://arxiv.org/abs/2104.09864), halves convention of Hugging Face: with x =
- * [x₁ x₂] split in the middle and p = positions[b, t], y = [x₁cos_p - x₂sin_p, x₂cos_p + x₁sin_p].
- * x [b h t d], positions i32 [b t], cos and sin [p d/2]: tables, so that any scaling rule fits.
- */
-export const rope: Call<[x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor]> = fused({
-  arity: 4,
-  shape: ([x, positions, cos, sin]) => {
-    const [b, , t, d] = x!;
-    const tables = `${cos!}` === `${sin!}` && cos!.length === 2 && cos![1]! * 2 === d;
-    if (x!.length === 4 && tables && `${positions!}` === `${[b, t]}`) return [x!];
-    const shapes = [x!, positions!, cos!, sin!].map(formatShape).join(", ");
-    throw new ShapeError(`rope: got ${shapes}, expected [b h t d], [b t], [p d/2], [p d/2]`);
-  },
-  types: { inputs: ["f32", "i32", "f32", "f32"], outputs: ["f32"] },
-  composed: ([x, positions, cos, sin]) => {
-    const [b, , t, d] = x!.shape as [number, number, number, number];
-    const c = cos!.embedding(positions!).reshape([b, 1, t, d / 2]);
-    const s = sin!.embedding(positions!).reshape([b, 1, t, d / 2]);
-    const first = x!.slice([null, null, null, [0, d / 2]]);
-    const second = x!.slice([null, null, null, [d / 2, d]]);
-    return concat([first.mul(c).sub(second.mul(s)), second.mul(c).add(first.mul(s))], -1);
-  },
-  // A rotation's transpose is the rotation back. The tables are constants.
-  vjp: (g, [, positions, cos, sin]) => [g.rope(positions!, cos!, sin!.neg()), null, null, null],
-  constants: [2, 3],
-  wasm: wasm.rope,
-  sample: (draw) => {
-    const [b, h, t, half] = [draw.int(1, 2), draw.int(1, 2), draw.size(), draw.int(1, 5)];
-    const table: Shape = [draw.int(1, 9), half];
-    const positions = { shape: [b, t], dtype: "i32", low: 0, high: table[0]! - 1 } as const;
-    const x = { shape: [b, h, t, 2 * half] };
-    return { inputs: [x, positions, { shape: table }, { shape: table }], options: undefined };
   },
 });
 

@@ -5,10 +5,13 @@ import { Tensor } from "../tensor.ts";
 import * as attention from "./attention.ts";
 import * as elementwise from "./elementwise.ts";
 import * as gather from "./gather.ts";
+import * as logProb from "./log_prob.ts";
 import * as matmul from "./matmul.ts";
 import * as norm from "./norm.ts";
 import * as optimizer from "./optimizer.ts";
 import * as reduce from "./reduce.ts";
+import * as rope from "./rope.ts";
+import * as sample from "./sample.ts";
 import * as softmax from "./softmax.ts";
 import * as views from "./views.ts";
 
@@ -19,8 +22,11 @@ const families = {
   ...matmul,
   ...softmax,
   ...norm,
+  ...logProb,
   ...gather,
   ...attention,
+  ...rope,
+  ...sample,
   ...optimizer,
 };
 

@@ -133,6 +133,28 @@ export const sumOfSquares: Unary = fused({
   sample: (draw) => ({ inputs: [{ shape: draw.shape(0, 3) }], options: undefined }),
 });
 
+/** √(Σ x²) over all elements of a list of tensors: one number. */
+export const globalNorm: Call<[tensors: readonly Tensor[]]> = fused({
+  arity: "list",
+  shape: () => [[]],
+  composed: (tensors) =>
+    tensors
+      .map((t) => t.sumOfSquares())
+      .reduce((total, square) => total.add(square))
+      .sqrt(),
+  vjp: (g, tensors, { outputs: [norm] }) => {
+    // At 0, where the norm has a kink, the gradient is 0.
+    const slope = norm!.equal(0).where(0, g.div(norm!.equal(0).where(1, norm!)));
+    return tensors.map((t) => t.mul(slope));
+  },
+  keeps: "both",
+  wasm: wasm.globalNorm,
+  sample: (draw) => {
+    const inputs = Array.from({ length: draw.int(1, 3) }, () => ({ shape: draw.shape(0, 2) }));
+    return { inputs, options: undefined };
+  },
+});
+
 /** Index of the largest element of the last axis; the first of equal ones. */
 export const argmax: Unary = primitive({
   shape: "... n -> ...",

@@ -13,7 +13,8 @@ function rowStatistics(
   let top = -Infinity;
   for (let i = 0; i < n; i++) top = Math.max(top, data[from + i]!);
   let total = 0;
-  if (top > -Infinity) for (let i = 0; i < n; i++) total += Math.exp(data[from + i]! - top);
+  // Not `top >`: a NaN among the elements makes the sum NaN.
+  if (top !== -Infinity) for (let i = 0; i < n; i++) total += Math.exp(data[from + i]! - top);
   return { top, total };
 }
 

@@ -1,10 +1,17 @@
 /** GEMM blocking: cuts a product into blocks that fit the caches, packs them, runs the tiles. */
 import type { Callable, FunctionBuilder, Local, ModuleBuilder, Value } from "./assembler.ts";
 import { i32, minimum, scratch, select } from "./assembler.ts";
-import { emitCopyTile, emitPackA, emitPackColumns, emitPackRows } from "./pack.ts";
+import {
+  emitCopyTile,
+  emitPackA,
+  emitPackColumns,
+  emitPackPanels,
+  emitPackRows,
+  panelsAtOnce,
+} from "./pack.ts";
 import { emitStrip, nextHeight, TILE_BYTES } from "./strip.ts";
+import { emitThin, isThin } from "./thin.ts";
 import type { Profile, Walk } from "./tile.ts";
-import { emitVectorColumns, emitVectorRows } from "./vector.ts";
 
 /** Block sizes: a strip of B (16 to 24 KiB) stays in L1, a block of A (240 KiB) in L2. */
 const K_BLOCK = 512;
@@ -36,15 +43,14 @@ interface Kernels {
   readonly packRowsWide: Callable<"void">;
   readonly packColumns: Callable<"void">;
   readonly packA: Callable<"void">;
-  readonly vectorRows: Callable<"void">;
-  readonly vectorColumns: Callable<"void">;
+  readonly packPanels: Callable<"void">;
+  readonly thin: Callable<"void">;
 }
 
 /** Emits every kernel of the product; the one to call is f32_matmul. */
 export function emitMatmul(m: ModuleBuilder, profile: Profile): void {
   const copyTile = emitCopyTile(m);
   const packColumns = emitPackColumns(m);
-  const vectorRows = emitVectorRows(m, profile);
   const strip = (walk: Walk) => emitStrip(m, walk, profile, copyTile);
   const block = emitBlock(m, profile, {
     strip: { rows: strip("rows"), columns: strip("columns") },
@@ -52,8 +58,8 @@ export function emitMatmul(m: ModuleBuilder, profile: Profile): void {
     packRowsWide: emitPackRows(m, profile.vectors, STRIPS),
     packColumns,
     packA: emitPackA(m),
-    vectorRows,
-    vectorColumns: emitVectorColumns(m, vectorRows, packColumns),
+    packPanels: emitPackPanels(m, profile.rows),
+    thin: emitThin(m, profile),
   });
   emitShare(m, block);
 }
@@ -78,7 +84,7 @@ type Operands = { readonly [K in keyof typeof OPERANDS]: Local<"i32"> };
 /** One product on one thread. */
 function emitBlock(m: ModuleBuilder, profile: Profile, kernels: Kernels): Callable<"void"> {
   return m.function("f32_matmul_block", OPERANDS, (f, p) => {
-    const { k, n, a, aCol, b, bRow, bCol, c, cRow, fresh } = p;
+    const { k, n, a, aRow, aCol, b, bRow, bCol, c, cRow, fresh } = p;
     const i = f.local("i32", undefined, "i");
     f.if(i32.eqz(k), () => {
       f.if(fresh, () =>
@@ -86,13 +92,13 @@ function emitBlock(m: ModuleBuilder, profile: Profile, kernels: Kernels): Callab
       );
       f.return();
     });
-    f.if(i32.eq(p.m, 1), () => {
-      const operands = [k, n, a, aCol, b, bRow, bCol, c, fresh];
-      f.if(
-        i32.or(i32.eq(bCol, 4), i32.eq(n, 1)),
-        () => f.call(kernels.vectorRows, ...operands),
-        () => f.call(kernels.vectorColumns, ...operands),
-      );
+    const columnsThin = isThin(profile, { m: n, n: p.m, bCol: aRow }, true);
+    f.if(i32.and(i32.gtU(p.m, n), columnsThin), () => {
+      f.call(kernels.thin, n, k, p.m, b, bCol, bRow, a, aCol, aRow, c, 4, cRow, fresh);
+      f.return();
+    });
+    f.if(isThin(profile, { m: p.m, n, bCol }), () => {
+      f.call(kernels.thin, p.m, k, n, a, aRow, aCol, b, bRow, bCol, c, cRow, 4, fresh);
       f.return();
     });
     const kBlock = f.local("i32", evenBlock(k, K_BLOCK, 8), "kBlock");
@@ -139,7 +145,7 @@ function emitMiddle(
   const aStep = local(select(contiguous, aRow, aCol), "aStep");
   const reused = i32.gtU(p.n, PACK_A_COLUMNS);
   f.if(i32.and(i32.eqz(contiguous), i32.and(reused, i32.geU(aCol, PACK_A_BYTES))), () => {
-    packA(f, a, aCol, depth, height, kernels.packA, profile.rows);
+    packA(f, a, aCol, depth, height, kernels, profile.rows);
     f.set(a, i32.add(scratch, PACKED_A));
     f.set(rowBytes, i32.shl(depth, 2));
     f.set(aStep, 0);
@@ -169,16 +175,29 @@ function packA(
   aCol: Local<"i32">,
   depth: Local<"i32">,
   rows: Local<"i32">,
-  pack: Callable<"void">,
+  kernels: Kernels,
   full: number,
 ): void {
   const left = f.local("i32", rows, "rowsLeft");
   const from = f.local("i32", a, "from");
   const to = f.local("i32", i32.add(scratch, PACKED_A), "to");
   const tile = f.local("i32", undefined, "tileRows");
+  const many = full * panelsAtOnce(full);
+  const groups = f.local("i32", undefined, "groups");
   f.while(left, () => {
-    f.set(tile, nextHeight(left, full));
-    f.call(pack, from, aCol, depth, tile, to);
+    // Two whole tiles more must follow, so that the cut of the rest stays what it is.
+    f.if(
+      i32.geU(left, many + 2 * full),
+      () => {
+        f.set(groups, i32.divU(i32.sub(left, 2 * full), many));
+        f.set(tile, i32.mul(groups, many));
+        f.call(kernels.packPanels, from, aCol, depth, groups, to);
+      },
+      () => {
+        f.set(tile, nextHeight(left, full));
+        f.call(kernels.packA, from, aCol, depth, tile, to);
+      },
+    );
     f.set(from, i32.add(from, i32.shl(tile, 2)));
     f.set(to, i32.add(to, i32.shl(i32.mul(tile, depth), 2)));
     f.set(left, i32.sub(left, tile));

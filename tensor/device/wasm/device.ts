@@ -17,9 +17,12 @@ const definitions: readonly Definition[] = Object.values(ops).map((op) => op.def
 const kernelOf = (definition: Definition): WasmKernel | undefined =>
   "wasm" in definition && !isMissing(definition.wasm) ? (definition.wasm as WasmKernel) : undefined;
 
+type Launch = (call: KernelCall) => void;
+
 export class WasmDevice implements Device {
   readonly name = "wasm";
   readonly machine: Machine;
+  readonly #launches = new Map<Definition, Launch>();
 
   constructor(options: MachineOptions = {}) {
     const own = definitions.map(
@@ -75,14 +78,21 @@ export class WasmDevice implements Device {
   }
 
   run(definition: Definition, call: KernelCall): void {
-    const kernel = kernelOf(definition);
-    if (isExpressed(definition)) runElementwise(this.machine, definition, call);
-    else if (kernel?.strided) kernel.run(this.machine, call);
-    else if (kernel !== undefined) this.#runPacked(kernel, definition, call);
-    else {
-      const { missing } = (definition as { wasm: { missing: string } }).wasm;
-      throw new Error(`${definition.name}: no kernel on the wasm device (${missing})`);
+    let launch = this.#launches.get(definition);
+    if (launch === undefined) {
+      launch = this.#launchOf(definition);
+      this.#launches.set(definition, launch);
     }
+    launch(call);
+  }
+
+  #launchOf(definition: Definition): Launch {
+    const kernel = kernelOf(definition);
+    if (isExpressed(definition)) return (call) => runElementwise(this.machine, definition, call);
+    if (kernel?.strided) return (call) => kernel.run(this.machine, call);
+    if (kernel !== undefined) return (call) => this.#runPacked(kernel, definition, call);
+    const { missing } = (definition as { wasm: { missing: string } }).wasm;
+    throw new Error(`${definition.name}: no kernel on the wasm device (${missing})`);
   }
 
   /** Runs a kernel that reads packed memory only; copies of strided inputs are freed behind it. */

@@ -1,6 +1,7 @@
 /** Matrix products on the machine: checks the operands, picks how to share the work, runs it. */
 import { emitMatmul } from "./blocks.ts";
 import type { Emitter, Machine } from "./machine.ts";
+import { THIN_ROWS } from "./thin.ts";
 
 /**
  * C[m x n] = A[m x k] B[k x n], or C += A B. Addresses in bytes; strides in elements. Of each
@@ -41,8 +42,7 @@ const RATE = 40;
  * from C), by one kind of multiply-add: its bits depend neither on the threads, nor on the tile,
  * nor on the other rows and columns of the product. With k = 0, C is zero (or unchanged).
  */
-export function gemm(machine: Machine, product: Gemm): void {
-  const p = asRow(product);
+export function gemm(machine: Machine, p: Gemm): void {
   const { m, k, n, ldc } = p;
   const { count, aStride, bStride, cStride } = p.batch ?? ONE;
   if (m === 0 || n === 0 || count === 0) return;
@@ -50,16 +50,14 @@ export function gemm(machine: Machine, product: Gemm): void {
   check("B", p.bRow, p.bCol, k, n);
   const byRows = m > n;
   const units = byRows ? m : Math.ceil(n / 4);
-  const a = [p.a, 4 * p.aRow, 4 * p.aCol];
-  const b = [p.b, 4 * p.bRow, 4 * p.bCol];
-  const c = [p.c, 4 * ldc, p.accumulate ? 0 : 1];
-  const strides = [4 * aStride, 4 * bStride, 4 * cStride, byRows ? 1 : 0];
   const work = (2 * count * m * k * n) / RATE;
-  const args = [m, k, n, ...a, ...b, ...c, ...strides];
-  machine.parallel("f32_matmul", args, count * units, {
-    grain: grainOf(machine, p, units, count),
-    work,
-  });
+  const grain = grainOf(machine, p, units, count);
+  const args = [
+    ...[m, k, n, p.a, 4 * p.aRow, 4 * p.aCol, p.b, 4 * p.bRow, 4 * p.bCol],
+    ...[p.c, 4 * ldc, p.accumulate ? 0 : 1],
+    ...[4 * aStride, 4 * bStride, 4 * cStride, byRows ? 1 : 0],
+  ];
+  machine.parallel("f32_matmul", args, count * units, { grain, work });
 }
 
 /** Least rows of a chunk, whose B is packed anew; least groups of four columns, likewise A. */
@@ -74,8 +72,8 @@ function grainOf(
   count: number,
 ): number {
   if (count >= 4 * threads) return units;
-  // One row streams through B, best in long runs.
-  if (p.m === 1) return Math.ceil(units / threads);
+  // A few rows stream through B's rows, best in long runs.
+  if (p.m <= THIN_ROWS && p.m <= p.n && p.bCol === 1) return Math.ceil(units / threads);
   const byRows = p.m > p.n;
   const leastGroups = p.aCol === 1 ? LEAST_GROUPS : LEAST_GROUPS_PACKING_A;
   const least = (byRows ? LEAST_ROWS : leastGroups) * threads;
@@ -86,15 +84,6 @@ function grainOf(
 }
 
 const ONE = { count: 1, aStride: 0, bStride: 0, cStride: 0 };
-
-/** A matrix times a column into a contiguous column is the transposed row times matrix. */
-function asRow(p: Gemm): Gemm {
-  if (p.n !== 1 || p.ldc !== 1 || p.m === 1) return p;
-  const { m, k, a, aRow, aCol, b, bRow, bCol, batch } = p;
-  const swapped = batch && { ...batch, aStride: batch.bStride, bStride: batch.aStride };
-  const operands = { a: b, aRow: bCol, aCol: bRow, b: a, bRow: aCol, bCol: aRow };
-  return { ...p, ...operands, m: 1, k, n: m, ldc: m, ...(swapped && { batch: swapped }) };
-}
 
 function check(name: string, row: number, col: number, rows: number, columns: number): void {
   if (row === 1 || col === 1 || rows <= 1 || columns <= 1) return;

@@ -2,9 +2,10 @@
 import { availableParallelism } from "node:os";
 import { Arena } from "./arena.ts";
 import { CONSTANTS_END, ModuleBuilder } from "./assembler.ts";
+import { DISPATCH, emitDispatch } from "./dispatch.ts";
 import { type Choice, chooseProfile, type ProfileOptions } from "./profile.ts";
 import type { Profile } from "./tile.ts";
-import { CONTROL_BYTES, WorkerPool } from "./workers.ts";
+import { CONTROL_BYTES, type PoolOptions, WorkerPool } from "./workers.ts";
 
 export interface MachineOptions extends ProfileOptions {
   /** Threads, the caller's included; default ANAMNESIS_THREADS, else one per core, at most 8. */
@@ -41,6 +42,8 @@ export interface Machine {
     total: number,
     options: { readonly grain: number; readonly work: number },
   ): void;
+  /** Jobs that were worth handing to ready workers so far, and wake-ups of sleeping workers. */
+  readonly handedOut: { readonly jobs: number; readonly wakes: number };
   /** Starts the workers and waits for them, at most `timeout` ms; how many threads are ready. */
   warmUp(timeout?: number): number;
   /** The kernels in the WebAssembly text format: all, or one by name. */
@@ -70,6 +73,7 @@ export function createMachine(emitters: readonly Emitter[], options: MachineOpti
   const choice = chooseProfile(options);
   const builder = new ModuleBuilder();
   for (const emit of emitters) emit(builder, choice.profile);
+  const find = emitDispatch(builder);
   const module = new WebAssembly.Module(builder.bytes());
   const start = SCRATCH + threads * SCRATCH_BYTES;
   const initial = Math.ceil(start / 65536) + 16;
@@ -77,17 +81,9 @@ export function createMachine(emitters: readonly Emitter[], options: MachineOpti
   const scratchOf = (thread: number) => SCRATCH + thread * SCRATCH_BYTES;
   const scratch = new WebAssembly.Global({ value: "i32" }, scratchOf(0));
   const { exports } = new WebAssembly.Instance(module, { env: { memory, scratch } });
-  const kernels = new Map(
-    builder.functions.map(({ name, index }) => {
-      return [name, { name, index, run: exports[name] as (...args: number[]) => number }];
-    }),
-  );
-  const find = (name: string) => {
-    const kernel = kernels.get(name);
-    if (kernel === undefined) throw new Error(`no kernel "${name}" in this machine's module`);
-    return kernel;
-  };
-  const pool = new WorkerPool({ module, memory, control: CONTROL, threads, scratch: scratchOf });
+  const run = exports[DISPATCH] as PoolOptions["run"];
+  const control = CONTROL;
+  const pool = new WorkerPool({ module, memory, control, threads, scratch: scratchOf, run });
   const viewAll = () => ({
     f32: new Float32Array(memory.buffer),
     i32: new Int32Array(memory.buffer),
@@ -115,7 +111,14 @@ export function createMachine(emitters: readonly Emitter[], options: MachineOpti
     get u8() {
       return views.u8;
     },
-    call: (kernel, ...args) => find(kernel).run(...args),
+    get handedOut() {
+      return { jobs: pool.jobs, wakes: pool.wakes };
+    },
+    call(kernel, ...args) {
+      const run = exports[kernel] as ((...args: number[]) => number) | undefined;
+      if (run === undefined) throw new Error(`no kernel "${kernel}" in this machine's module`);
+      return run(...args);
+    },
     parallel(kernel, args, total, shares) {
       if (total === 0) return;
       pool.run(find(kernel), args, total, shares);

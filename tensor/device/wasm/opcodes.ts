@@ -2,14 +2,18 @@
 import type { Operand, Value, ValueType } from "./tree.ts";
 import {
   asF32x4,
+  asF64x2,
   asI32x4,
   binary,
   constants,
   extract,
   f32x4Const,
+  f64x2Const,
   i32x4Const,
   load,
+  memarg,
   node,
+  offsetText,
   operand,
   replace,
   shift,
@@ -181,6 +185,17 @@ export const i64x2 = {
   extmulHighU: vector2(asI32x4, "i64x2.extmul_high_i32x4_u", 0xdf),
 };
 
+/** Two f64 lanes: for sums that f32 would round. */
+export const f64x2 = {
+  const: f64x2Const,
+  gt: vector2(asF64x2, "f64x2.gt", 0x4a),
+  add: vector2(asF64x2, "f64x2.add", 0xf0),
+  mul: vector2(asF64x2, "f64x2.mul", 0xf2),
+  /** Of the first two f32, or u32, lanes. */
+  promoteLowF32x4: vector1(asF32x4, "f64x2.promote_low_f32x4", 0x5f),
+  convertLowI32x4U: vector1(asI32x4, "f64x2.convert_low_i32x4_u", 0xff),
+};
+
 const load32Splat = load("v128", "v128.load32_splat", simd(0x09), 2);
 
 /** 128-bit vectors without a lane type. */
@@ -192,6 +207,19 @@ export const v128 = {
   load64Splat: load("v128", "v128.load64_splat", simd(0x0a), 3),
   load32Zero: load("v128", "v128.load32_zero", simd(0x5c), 2),
   load64Zero: load("v128", "v128.load64_zero", simd(0x5d), 3),
+  /** x with 64 bits from memory as its low (lane 0) or high half (lane 1). */
+  load64Lane: (address: Operand<"i32">, x: Value<"v128">, lane: 0 | 1, offset = 0) => {
+    const operands = [operand("i32", address), x];
+    const text = `${offsetText(offset)} ${lane}`.trim();
+    return node(
+      "v128",
+      "v128.load64_lane",
+      simd(0x57),
+      operands,
+      [...memarg(3, offset), lane],
+      text,
+    );
+  },
   not: vector1(asI32x4, "v128.not", 0x4d),
   and: vector2(asI32x4, "v128.and", 0x4e),
   /** a & ~b */

@@ -1,6 +1,6 @@
 /** GEMM packing: copies a block of an operand into the order in which the micro-kernels read it. */
-import type { Callable, FunctionBuilder, ModuleBuilder, Value } from "./assembler.ts";
-import { i32, v128 } from "./assembler.ts";
+import type { Callable, FunctionBuilder, Local, ModuleBuilder, Value } from "./assembler.ts";
+import { i32, i64, v128 } from "./assembler.ts";
 
 /** Transposes four rows of four lanes; each column passes to `visit` in turn. */
 export function transpose4(
@@ -101,6 +101,57 @@ export function emitPackA(m: ModuleBuilder): Callable<"void"> {
       () => copy(2),
     );
   });
+}
+
+/** Whole tiles of A that one turn of emitPackPanels packs side by side: at least a cache line. */
+export const panelsAtOnce = (rows: number): number => Math.floor(24 / rows);
+
+/**
+ * `groups` times so many strips of `rows` rows each, like emitPackA's, one behind the other. A step
+ * of k is read once, whole: its rows share cache lines, and the steps lie far apart.
+ */
+export function emitPackPanels(m: ModuleBuilder, rows: number): Callable<"void"> {
+  const parameters = { a: "i32", aStep: "i32", k: "i32", groups: "i32", to: "i32" } as const;
+  return m.function("f32_pack_a_panels", parameters, (f, { a, aStep, k, groups, to }) => {
+    const [width, count] = [4 * rows, panelsAtOnce(rows)];
+    const panel = f.local("i32", i32.mul(k, width), "panel");
+    const targets = Array.from({ length: count }, (_, p) => f.local("i32", undefined, `to${p}`));
+    const from = f.local("i32", undefined, "from");
+    const end = f.local("i32", undefined, "end");
+    const last = f.local("i32", i32.add(to, panel), "last");
+    f.while(i32.ltU(to, last), () => {
+      f.set(from, a);
+      f.set(end, i32.add(a, i32.mul(groups, count * width)));
+      f.set(targets[0]!, to);
+      f.while(i32.ltU(from, end), () => {
+        for (const [p, target] of targets.entries()) {
+          if (p > 0) f.set(target, i32.add(targets[p - 1]!, panel));
+          copyFloats(f, from, p * width, target, rows);
+        }
+        f.set(targets[0]!, i32.add(targets.at(-1)!, panel));
+        f.set(from, i32.add(from, count * width));
+      });
+      f.set(to, i32.add(to, width));
+      f.set(a, i32.add(a, aStep));
+    });
+  });
+}
+
+/** Copies `count` floats, no byte more. */
+function copyFloats(
+  f: FunctionBuilder,
+  from: Local<"i32">,
+  offset: number,
+  to: Local<"i32">,
+  count: number,
+): void {
+  let at = 0;
+  for (; at + 4 <= count; at += 4) f.store("v128", to, v128.load(from, offset + 4 * at), 4 * at);
+  if (at + 2 <= count) {
+    f.store("i64", to, i64.load(from, offset + 4 * at), 4 * at);
+    at += 2;
+  }
+  if (at < count) f.store("i32", to, i32.load(from, offset + 4 * at), 4 * at);
 }
 
 /** Copies a tile of C, exactly `columns` floats a row. */

@@ -2,7 +2,7 @@
 
 import type { BinaryName, Expression, UnaryName } from "../../expression.ts";
 import { type FunctionBuilder, f32x4, i32x4, type Value, v128 } from "./assembler.ts";
-import { cos4, exp4, log4, sin4, tanh4 } from "./math.ts";
+import { cos4, exp4, log4, sigmoid4, sin4, tanh4 } from "./math.ts";
 
 type Vector = Value<"v128">;
 type Emit = (f: FunctionBuilder, ...operands: Vector[]) => Vector;
@@ -18,6 +18,7 @@ const f32Unary: Record<UnaryName, Emit> = {
   sin: sin4,
   cos: cos4,
   tanh: tanh4,
+  sigmoid: sigmoid4,
   floor: (_, x) => f32x4.floor(x),
   toF32: (_, x) => x,
   toI32: (_, x) => i32x4.truncSatF32S(x),

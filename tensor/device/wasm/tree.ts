@@ -102,6 +102,14 @@ const vectorConst =
     const bytes = four.flatMap((x) => lane4(x, lane));
     return node("v128", "v128.const", [0xfd, 0x0c], NONE, bytes, `${lane}x4 ${text}`);
   };
+/** One f64 for both lanes. */
+export function f64x2Const(value: number): Value<"v128"> {
+  const view = new DataView(new ArrayBuffer(8));
+  view.setFloat64(0, value, true);
+  const one = Array.from({ length: 8 }, (_, byte) => view.getUint8(byte));
+  const text = `f64x2 ${floatText(value)} ${floatText(value)}`;
+  return node("v128", "v128.const", [0xfd, 0x0c], NONE, [...one, ...one], text);
+}
 export const f32x4Const = vectorConst("f32");
 export const i32x4Const = vectorConst("i32");
 
@@ -135,6 +143,7 @@ const lanesOf = (splat: (x: number) => Value<"v128">): Lanes => {
 };
 export const asF32x4 = lanesOf(f32x4Const);
 export const asI32x4 = lanesOf(i32x4Const);
+export const asF64x2 = lanesOf(f64x2Const);
 
 export function vector1(lanes: Lanes, name: string, code: number): Unary<"v128", "v128"> {
   const bytes = simd(code);

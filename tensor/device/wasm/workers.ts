@@ -1,102 +1,9 @@
 /** Threads that run kernels side by side: jobs pass through Atomics on shared memory. */
-import { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { Dispatched } from "./dispatch.ts";
+import { LAYOUT, SHARED, STATE, WATCHER, WORKER } from "./worker_program.ts";
 
-/**
- * Layout of the control area, in 32-bit words; what different threads write lies on different cache
- * lines. A job is cut into chunks, which the caller and the workers claim one by one, so a worker
- * that wakes late or is delayed by the system holds up one chunk at most, and never a whole share.
- */
-const LAYOUT = {
-  /** Job number << CHUNK_BITS | next chunk to claim; all ones in the low bits: closed. */
-  CLAIM: 0,
-  CHUNK_BITS: 12,
-  /** Chunks that have ended. The caller sleeps on it. */
-  DONE: 16,
-  /** Counts jobs. Workers sleep on it. */
-  WAKE: 32,
-  SLEEPERS: 48,
-  READY: 49,
-  /** Bytes of the text of the first error, and the worker that had it. */
-  ERROR: 64,
-  ERROR_WORKER: 65,
-  /** The job: chunks, kernel, count of arguments, grains, elements a grain and in total. */
-  CHUNKS: 80,
-  KERNEL: 81,
-  ARGUMENTS: 82,
-  GRAINS: 83,
-  GRAIN: 84,
-  TOTAL: 85,
-  /** Arguments, as f64. */
-  VALUES: 128,
-  MAXIMUM_ARGUMENTS: 64,
-  TEXT: 256,
-  TEXT_BYTES: 1024,
-  /** A worker waits this long for the next job before it sleeps: waking costs about 25 us. */
-  SPIN_MS: 0.05,
-} as const;
-
-/** Bytes of the control area. */
-export const CONTROL_BYTES = 4 * LAYOUT.TEXT + LAYOUT.TEXT_BYTES;
-
-/**
- * A worker's program. A source string needs no file permission (Deno) and survives bundlers. L is
- * LAYOUT. What is read after a successful claim belongs to the claimed job, which cannot end before
- * the claimed chunk has.
- */
-const SOURCE = `import("node:worker_threads").then(({ workerData }) => {
-  const { module, memory, scratch, control, worker, L } = workerData;
-  const words = new Int32Array(memory.buffer, control, L.TEXT);
-  const values = new Float64Array(memory.buffer, control + 4 * L.VALUES, L.MAXIMUM_ARGUMENTS);
-  const mask = (1 << L.CHUNK_BITS) - 1;
-  const pause = Atomics.pause ?? (() => {});
-  const env = { memory, scratch: new WebAssembly.Global({ value: "i32" }, scratch) };
-  const { exports } = new WebAssembly.Instance(module, { env });
-  const kernels = WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
-  const report = (error) => {
-    if (Atomics.compareExchange(words, L.ERROR_WORKER, 0, worker) !== 0) return;
-    const text = new TextEncoder().encode(String(error?.message ?? error)).slice(0, L.TEXT_BYTES);
-    new Uint8Array(memory.buffer, control + 4 * L.TEXT, L.TEXT_BYTES).set(text);
-    Atomics.store(words, L.ERROR, text.length);
-  };
-  const cut = (chunk) => {
-    const grains = Math.floor((words[L.GRAINS] * chunk) / words[L.CHUNKS]);
-    return Math.min(words[L.TOTAL], grains * words[L.GRAIN]);
-  };
-  const runChunks = () => {
-    for (;;) {
-      const claim = Atomics.load(words, L.CLAIM);
-      const chunk = claim & mask;
-      if (chunk >= Atomics.load(words, L.CHUNKS)) return;
-      if (Atomics.compareExchange(words, L.CLAIM, claim, claim + 1) !== claim) continue;
-      try {
-        const args = Array.from(values.subarray(0, words[L.ARGUMENTS]));
-        kernels[words[L.KERNEL]](...args, cut(chunk), cut(chunk + 1));
-      } catch (error) {
-        report(error);
-      }
-      const chunks = words[L.CHUNKS];
-      if (Atomics.add(words, L.DONE, 1) + 1 === chunks) Atomics.notify(words, L.DONE);
-    }
-  };
-  const waitForJob = (last) => {
-    const until = performance.now() + L.SPIN_MS;
-    do {
-      for (let turn = 0; turn < 64; turn++) {
-        if (Atomics.load(words, L.WAKE) !== last) return;
-        pause();
-      }
-    } while (performance.now() < until);
-    Atomics.add(words, L.SLEEPERS, 1);
-    Atomics.wait(words, L.WAKE, last);
-    Atomics.sub(words, L.SLEEPERS, 1);
-  };
-  Atomics.add(words, L.READY, 1);
-  for (;;) {
-    const job = Atomics.load(words, L.WAKE);
-    runChunks();
-    waitForJob(job);
-  }
-}, () => {});`;
+export { CONTROL_BYTES } from "./worker_program.ts";
 
 /** Work, in nanoseconds, that repays handing chunks to a worker that spins, or that sleeps. */
 const WORTH_SHARING = 4_000;
@@ -105,6 +12,11 @@ const WORTH_WAKING = 50_000;
 const WORTH_STARTING = 200_000;
 /** More chunks than threads even out their speeds; fewer cost less. */
 const CHUNKS_PER_THREAD = 4;
+/** Milliseconds without an end of the workers' chunks after which the caller asks if they live. */
+const DOUBT_MS = 500;
+
+const MASK = (1 << LAYOUT.CHUNK_BITS) - 1;
+const pause = (Atomics as { pause?: () => void }).pause ?? (() => {});
 
 export interface PoolOptions {
   readonly module: WebAssembly.Module;
@@ -115,13 +27,10 @@ export interface PoolOptions {
   readonly threads: number;
   /** Address of the private scratch memory of thread 1, 2, ... */
   readonly scratch: (thread: number) => number;
-}
-
-/** A kernel to be called as run(...args, begin, end); index: its place in the module's exports. */
-export interface Kernel {
-  readonly name: string;
-  readonly index: number;
-  readonly run: (...args: number[]) => unknown;
+  /** The module's run_kernel on this thread: see dispatch.ts. */
+  readonly run: (kernel: number, args: number, begin: number, end: number) => void;
+  /** What the workers run; tests add faults to it. */
+  readonly program?: string;
 }
 
 /** How a job may be cut (at multiples of `grain`), and about how many nanoseconds it takes. */
@@ -131,10 +40,16 @@ export interface Sharing {
 }
 
 export class WorkerPool {
+  /** Jobs that were worth handing to ready workers; how often those that sleep were to be woken. */
+  jobs = 0;
+  wakes = 0;
   private readonly options: PoolOptions;
   private readonly words: Int32Array;
-  private readonly values: Float64Array;
+  private readonly floats: Float32Array;
+  /** This side of the workers' ports; the watcher's once there is one. */
+  private ports: [worker: number, port: MessagePort][] = [];
   private started = false;
+  private watched = false;
   private job = 0;
   /** Work done since sleeping workers were last woken. */
   private unshared = 0;
@@ -143,8 +58,7 @@ export class WorkerPool {
     this.options = options;
     const { memory, control } = options;
     this.words = new Int32Array(memory.buffer, control, LAYOUT.TEXT);
-    const values = control + 4 * LAYOUT.VALUES;
-    this.values = new Float64Array(memory.buffer, values, LAYOUT.MAXIMUM_ARGUMENTS);
+    this.floats = new Float32Array(memory.buffer, control, LAYOUT.TEXT);
   }
 
   /** Workers at work or waiting for it. They report 15 to 60 ms after `start`, on their own. */
@@ -156,114 +70,196 @@ export class WorkerPool {
   start(): void {
     if (this.started) return;
     this.started = true;
-    const { module, memory, control, threads, scratch } = this.options;
+    const { module, memory, control, threads, scratch, program = WORKER } = this.options;
     for (let worker = 1; worker < threads; worker++) {
-      const workerData = { module, memory, control, worker, scratch: scratch(worker), L: LAYOUT };
-      try {
-        const thread = new Worker(SOURCE, { eval: true, workerData });
-        // One that fails to start never reports ready, so no job depends on it.
-        thread.on("error", () => {});
-        thread.unref();
-      } catch {
-        return;
-      }
+      const { port1: port, port2: other } = new MessageChannel();
+      const data = { module, memory, control, worker, port, scratch: scratch(worker), ...SHARED };
+      // One that fails to start never reports ready, so no job depends on it.
+      if (!startThread(program, data, [port])) return;
+      other.unref();
+      this.ports.push([worker, other]);
     }
   }
 
   /**
    * Calls `kernel(...args, begin, end)` for ranges that cover [0, total) once, cut at multiples of
    * `grain`, on all threads where `work` repays it. Returns when all have ended. An error on any
-   * thread is thrown here, after that.
+   * thread is thrown here, after that; so is the end of a worker's thread in the middle of its work
+   * (whatever ended it), after which the other threads go on.
    */
-  run(kernel: Kernel, args: readonly number[], total: number, { grain, work }: Sharing): void {
+  run(kernel: Dispatched, args: readonly number[], total: number, { grain, work }: Sharing): void {
     if (work >= WORTH_STARTING) this.start();
+    this.writeArguments(kernel, args);
+    const { ready } = this;
     const grains = Math.ceil(total / grain);
     const worthwhile = Math.ceil(work / WORTH_SHARING);
-    const chunks = Math.min(grains, worthwhile, CHUNKS_PER_THREAD * (this.ready + 1));
-    if (chunks < 2 || this.ready === 0) {
-      kernel.run(...args, 0, total);
+    const chunks = Math.min(grains, worthwhile, CHUNKS_PER_THREAD * (ready + 1));
+    if (chunks < 2 || ready === 0 || !this.worthPosting(work, ready)) {
+      this.options.run(kernel.index, this.argumentsAt, 0, total);
       return;
     }
-    this.post(kernel, args, [chunks, kernel.index, args.length, grains, grain, total], work);
-    const failure = this.help(kernel, args, total, { chunks, grains, grain });
-    this.finish(chunks);
-    if (failure !== undefined) throw failed(kernel, "the calling thread", failure);
-    const worker = this.words[LAYOUT.ERROR_WORKER];
-    if (worker !== 0) throw failed(kernel, `worker ${worker}`, this.errorText());
+    const { words } = this;
+    words[LAYOUT.KERNEL] = kernel.index;
+    words[LAYOUT.CHUNKS] = chunks;
+    words[LAYOUT.GRAINS] = grains;
+    words[LAYOUT.GRAIN] = grain;
+    words[LAYOUT.TOTAL] = total;
+    this.post(chunks);
+    this.help(kernel, chunks);
+    if (Atomics.load(words, LAYOUT.ERROR_WORKER) !== 0) this.rethrow(kernel);
   }
 
-  private post({ name }: Kernel, args: readonly number[], job: readonly number[], work: number) {
-    const { words } = this;
-    if (args.length > LAYOUT.MAXIMUM_ARGUMENTS) {
-      throw new RangeError(
-        `${name}: ${args.length} arguments, at most ${LAYOUT.MAXIMUM_ARGUMENTS}`,
-      );
+  private get argumentsAt(): number {
+    return this.options.control + 4 * LAYOUT.ARGUMENTS;
+  }
+
+  private writeArguments({ name, types }: Dispatched, args: readonly number[]): void {
+    const { words, floats } = this;
+    if (args.length !== types.length) {
+      throw new TypeError(`kernel "${name}" takes ${types.length} arguments, got ${args.length}`);
     }
-    // Closed first: a worker that saw the last job's claim must not match it with the new chunks.
-    Atomics.store(words, LAYOUT.CLAIM, -1);
-    this.values.set(args);
-    words.set(job, LAYOUT.CHUNKS);
-    words[LAYOUT.ERROR_WORKER] = 0;
-    Atomics.store(words, LAYOUT.DONE, 0);
-    this.job++;
-    Atomics.store(words, LAYOUT.CLAIM, this.job << LAYOUT.CHUNK_BITS);
-    Atomics.add(words, LAYOUT.WAKE, 1);
+    for (let i = 0; i < args.length; i++) {
+      const target = types[i] === "f32" ? floats : words;
+      target[LAYOUT.ARGUMENTS + i] = args[i]!;
+    }
+  }
+
+  /** Whether a worker is awake, or to be woken: for small jobs that follow each other, together. */
+  private worthPosting(work: number, ready: number): boolean {
+    const { words } = this;
+    this.jobs++;
     this.unshared += work;
-    // Small jobs that follow each other are worth waking for together.
+    if (this.unshared < WORTH_WAKING) return Atomics.load(words, LAYOUT.SLEEPERS) < ready;
+    return true;
+  }
+
+  /** Opens all chunks but the last one, which the caller itself starts with. */
+  private post(chunks: number): void {
+    const { words } = this;
+    words[LAYOUT.DONE] = 0;
+    words[LAYOUT.ERROR_WORKER] = 0;
+    this.job++;
+    Atomics.store(words, LAYOUT.CLAIM, (this.job << LAYOUT.CHUNK_BITS) | (chunks - 1));
     if (this.unshared < WORTH_WAKING) return;
     this.unshared = 0;
-    if (Atomics.load(words, LAYOUT.SLEEPERS) > 0) Atomics.notify(words, LAYOUT.WAKE);
+    this.wakes++;
+    if (Atomics.load(words, LAYOUT.SLEEPERS) > 0) Atomics.notify(words, LAYOUT.CLAIM);
   }
 
-  /** The caller's part: chunks, until none is left to claim. */
-  private help(
-    { run }: Kernel,
-    args: readonly number[],
-    total: number,
-    { chunks, grains, grain }: { chunks: number; grains: number; grain: number },
-  ): unknown {
-    const { words } = this;
-    const first = this.job << LAYOUT.CHUNK_BITS;
-    const cut = (chunk: number) => Math.min(total, Math.floor((grains * chunk) / chunks) * grain);
+  /** The caller's part: chunks until none is left to claim, then waiting for those of others. */
+  private help(kernel: Dispatched, chunks: number): void {
+    const { argumentsAt } = this;
+    const { run } = this.options;
     let failure: unknown;
-    for (;;) {
-      const chunk = Atomics.load(words, LAYOUT.CLAIM) - first;
-      if (chunk >= chunks) return failure;
-      if (
-        Atomics.compareExchange(words, LAYOUT.CLAIM, first + chunk, first + chunk + 1) - first !==
-        chunk
-      ) {
-        continue;
-      }
+    let own = 0;
+    for (let left = chunks; left > 0; left = this.claim()) {
+      own++;
       try {
-        run(...args, cut(chunk), cut(chunk + 1));
+        run(kernel.index, argumentsAt, this.cut(left - 1), this.cut(left));
       } catch (error) {
         failure ??= error;
       }
-      Atomics.add(words, LAYOUT.DONE, 1);
+    }
+    this.finish(kernel, chunks - own);
+    if (failure !== undefined) throw failed(kernel, "the calling thread", failure);
+  }
+
+  /** Where a chunk begins, and the one before it ends. */
+  private cut(chunk: number): number {
+    const { words } = this;
+    const grains = Math.floor((words[LAYOUT.GRAINS]! * chunk) / words[LAYOUT.CHUNKS]!);
+    return Math.min(words[LAYOUT.TOTAL]!, grains * words[LAYOUT.GRAIN]!);
+  }
+
+  /** The number of a chunk, counted from 1; 0 when none is left. */
+  private claim(): number {
+    const { words } = this;
+    for (;;) {
+      const claim = Atomics.load(words, LAYOUT.CLAIM);
+      const left = claim & MASK;
+      if (left === 0) return 0;
+      if (Atomics.compareExchange(words, LAYOUT.CLAIM, claim, claim - 1) === claim) return left;
     }
   }
 
   /** Waits until the chunks that workers claimed have ended. */
-  private finish(chunks: number): void {
+  private finish(kernel: Dispatched, chunks: number): void {
     const { words } = this;
+    if (Atomics.load(words, LAYOUT.DONE) === chunks) return;
     const until = performance.now() + LAYOUT.SPIN_MS;
     for (let turn = 1; ; turn++) {
-      const done = Atomics.load(words, LAYOUT.DONE);
-      if (done === chunks) return;
-      if (turn % 64 === 0 && performance.now() > until) Atomics.wait(words, LAYOUT.DONE, done);
+      if (Atomics.load(words, LAYOUT.DONE) === chunks) return;
+      pause();
+      if (turn % 64 !== 0 || performance.now() < until) continue;
+      this.throwIfLost(kernel, chunks);
+      this.sleep(chunks);
     }
   }
 
-  private errorText(): string {
+  /** Sleeps until a worker ends a chunk or its thread; when that takes long, asks for the latter. */
+  private sleep(chunks: number): void {
+    const { words } = this;
+    Atomics.store(words, LAYOUT.CALLER_SLEEPS, 1);
+    const done = Atomics.load(words, LAYOUT.DONE);
+    const late =
+      done !== chunks && Atomics.wait(words, LAYOUT.DONE, done, DOUBT_MS) === "timed-out";
+    Atomics.store(words, LAYOUT.CALLER_SLEEPS, 0);
+    if (late) this.watch();
+  }
+
+  /** Starts the thread that is told which workers' threads have ended, even before it started. */
+  private watch(): void {
+    if (this.watched) return;
+    this.watched = true;
     const { memory, control } = this.options;
-    const length = Atomics.load(this.words, LAYOUT.ERROR);
+    const { ports } = this;
+    const transfer = ports.map(([, port]) => port);
+    startThread(WATCHER, { memory, control, ports, ...SHARED }, transfer);
+    this.ports = [];
+  }
+
+  /** A chunk is lost when one is missing though every worker is idle, or gone. */
+  private throwIfLost(kernel: Dispatched, chunks: number): void {
+    const { words } = this;
+    let gone = 0;
+    for (let worker = 1; worker < this.options.threads; worker++) {
+      const state = Atomics.load(words, LAYOUT.STATES + worker * LAYOUT.STATE_WORDS);
+      if (state === STATE.BUSY) return;
+      if (state === STATE.GONE) gone = worker;
+    }
+    if (gone === 0 || Atomics.load(words, LAYOUT.DONE) === chunks) return;
+    const left = this.ready + 1;
+    throw failed(
+      kernel,
+      `worker ${gone}`,
+      `its thread ended before its share of the work did, so the result is incomplete; ` +
+        `from now on there ${left === 1 ? "is 1 thread" : `are ${left} threads`}`,
+    );
+  }
+
+  private rethrow(kernel: Dispatched): never {
+    const { words } = this;
+    const { memory, control } = this.options;
+    const worker = Atomics.exchange(words, LAYOUT.ERROR_WORKER, 0);
+    const length = Atomics.load(words, LAYOUT.ERROR);
     // TextDecoder refuses shared memory, so the bytes are copied.
     const bytes = new Uint8Array(memory.buffer, control + 4 * LAYOUT.TEXT, length).slice();
-    return new TextDecoder().decode(bytes);
+    throw failed(kernel, `worker ${worker}`, new TextDecoder().decode(bytes));
   }
 }
 
-function failed({ name }: Kernel, where: string, cause: unknown): Error {
+/** Starts a thread that does not keep the process alive; false where none can be had. */
+function startThread(program: string, workerData: object, transferList: MessagePort[]): boolean {
+  try {
+    const thread = new Worker(program, { eval: true, workerData, transferList });
+    thread.on("error", () => {});
+    thread.unref();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function failed({ name }: Dispatched, where: string, cause: unknown): Error {
   return new Error(`kernel "${name}" failed on ${where}: ${cause}`, { cause });
 }

@@ -7,11 +7,11 @@ import { type Machine, SCRATCH_BYTES } from "../../device/wasm/machine.ts";
 import type { KernelCall } from "../../op.ts";
 import { rowMajor, type Shape, sizeOf } from "../../shape.ts";
 import { emitBackward } from "./attention_backward.ts";
+import { emitDecode } from "./attention_decode.ts";
 import { emitForward } from "./attention_forward.ts";
 import { emitTiles, NOTES, TILE } from "./attention_rows.ts";
 
 export { causalSoftmax } from "./causal_softmax.ts";
-export { rope } from "./rope.ts";
 
 /** Rows of a block of the backward pass, where scratch has room. */
 const BLOCK = 32;
@@ -24,6 +24,7 @@ export const attention: WasmKernel = {
   emit(m) {
     const tiles = emitTiles(m);
     emitForward(m, tiles);
+    emitDecode(m, tiles);
     emitBackward(m, tiles);
   },
   run(machine, call) {
@@ -33,15 +34,29 @@ export const attention: WasmKernel = {
       const { b, h, g, t, s, width } = sizes;
       const step = 4 * Math.ceil(s / 8) * 8;
       checkScratch("attention", s, NOTES + 2 * TILE * 4 * width + TILE * step);
-      const units = b * g * Math.ceil((t * h) / g / TILE);
-      const args = [...rows.map(address), address(positions), target!, ...shapeArguments(sizes)];
+      const operands = [...rows.map(address), address(positions), target!];
       const strides = [...rows.flatMap(rowStrides), ...positions.strides.map((n) => 4 * n)];
       const { scale } = call.options as { scale: number };
       const shares = { grain: 1, work: workOf(sizes, 4) };
-      machine.parallel("f32_attention", [...args, ...strides, scale], units, shares);
+      if (t === 1 && h === g) {
+        const share = headsTogether(machine, sizes, 4 * width + step);
+        const args = [...operands, share, ...shapeArguments(sizes), ...strides, scale];
+        machine.parallel("f32_attention_decode", args, (b * h) / share, shares);
+      } else {
+        const units = b * g * Math.ceil((t * h) / g / TILE);
+        const args = [...operands, ...shapeArguments(sizes), ...strides, scale];
+        machine.parallel("f32_attention", args, units, shares);
+      }
     });
   },
 };
+
+/**
+ * Heads that one thread takes through the cache together, so that it reads on and on: all of them,
+ * unless sequences are too few for the threads or scratch has no room.
+ */
+const headsTogether = ({ threads }: Machine, { b, h }: Sizes, bytesOfHead: number): number =>
+  b >= 2 * threads && h * bytesOfHead <= SCRATCH_BYTES - 64 ? h : 1;
 
 /** Its kernel is emitted with that of attention: they share their tiles. */
 export const attentionVjp: WasmKernel = {

@@ -98,12 +98,11 @@ export const packedRow = (
   return i32.add(base, i32.mul(i32.add(i32.mul(plane, p.t), time), p.bytes));
 };
 
-/** Keys that the row may see: positions + 1, within [0, s]. */
-function visibleKeys(f: FunctionBuilder, p: Common, { positions }: Pair, { time }: Row): I32 {
-  const position = i32.load(i32.add(positions, i32.mul(time, p.positionStep)));
-  const last = f.local("i32", position, "last");
+/** Keys that a row may see: the position at that address + 1, within [0, s]. */
+export function visibleKeys(f: FunctionBuilder, position: Value<"i32">, s: I32): I32 {
+  const last = f.local("i32", i32.load(position), "last");
   const count = i32.mul(i32.add(last, 1), i32.geS(last, 0));
-  return f.local("i32", select(i32.geS(last, p.s), p.s, count), "visible");
+  return f.local("i32", select(i32.geS(last, s), s, count), "visible");
 }
 
 /** Copies row `row` of the pair's queries, scaled, to `to`; notes its visible keys at `note`. */
@@ -118,7 +117,7 @@ export function takeQuery(
   const inBatch = i32.add(i32.mul(pair.batch, p.qBatch), i32.mul(row.head, p.qHead));
   const from = i32.add(p.q, i32.add(inBatch, i32.mul(row.time, p.qRow)));
   f.call(scaled, from, to, p.bytes, p.scale);
-  return visibleKeys(f, p, pair, row);
+  return visibleKeys(f, i32.add(pair.positions, i32.mul(row.time, p.positionStep)), p.s);
 }
 
 /** Bytes between the rows of scores: whole groups of dots. */

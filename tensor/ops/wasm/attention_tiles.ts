@@ -20,7 +20,10 @@ type Void = Callable<"void">;
 // into: a token decoded by itself and the same token in a training batch have the same bits.
 
 /** Sums of the lanes of four vectors, one a lane: (0 + 2) + (1 + 3). */
-function laneSums([a, b, c, d]: readonly Value<"v128">[], f: FunctionBuilder): Value<"v128"> {
+export function laneSums(
+  [a, b, c, d]: readonly Value<"v128">[],
+  f: FunctionBuilder,
+): Value<"v128"> {
   const halves = (x: Value<"v128">, y: Value<"v128">) => {
     const [low, high] = [v128.shuffle(x, y, 0, 4, 1, 5), v128.shuffle(x, y, 2, 6, 3, 7)];
     return f.local("v128", f32x4.add(low, high), "halves");

@@ -11,6 +11,13 @@ export const matmul: WasmKernel = {
   strided: true,
   run(machine, { inputs: [a, b], outputs: [c], dims, batch }) {
     const { m, k, n } = dims as { m: number; k: number; n: number };
+    if (batch.length === 0 && hasUnitStride(a!) && hasUnitStride(b!)) {
+      const [aRow, aCol] = matrixStrides(a!);
+      const [bRow, bCol] = matrixStrides(b!);
+      const operands = { a: address(a!), aRow, aCol, b: address(b!), bRow, bCol };
+      gemm(machine, { m, k, n, c: address(c!), ldc: n, ...operands });
+      return;
+    }
     const temporary: number[] = [];
     const usable = (view: View) => (hasUnitStride(view) ? view : copy(machine, view, temporary));
     try {

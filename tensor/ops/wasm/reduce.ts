@@ -17,8 +17,10 @@ import {
   SUM,
   type Vector,
 } from "../../device/wasm/rows.ts";
+import { sizeOf } from "../../shape.ts";
 import { type Axes, reducedAxes } from "../reduce.ts";
 import { emitColumns, reduceColumns, withTemporary } from "./columns.ts";
+import { blocksOf, launchTable } from "./lists.ts";
 
 /** Nanoseconds per element. */
 const COST = 0.1;
@@ -122,8 +124,46 @@ export const min: WasmKernel = reduction("min", MIN);
 export const sumOfSquares: WasmKernel = {
   emit: (m) => emitRows(m, "f32_squares_rows", SUM, (x) => f32x4.mul(x, x)),
   run(machine, { inputs: [x], outputs: [y] }) {
-    const n = x!.shape.reduce((size, axis) => size * axis, 1);
+    const n = sizeOf(x!.shape);
     reduceRows(machine, "f32_squares_rows", "f32_sum_rows", address(x!), [1, n], address(y!));
+  },
+};
+
+/** Squares are summed block by block, then the blocks' sums from the first to the last tensor. */
+export const globalNorm: WasmKernel = {
+  emit: (m) => {
+    const parameters = i32s("table", "sums", "begin", "end");
+    m.function("f32_squares_listed", parameters, (f, { table, sums, begin, end }) => {
+      const unit = f.local("i32", undefined, "unit");
+      f.for(unit, begin, end, 1, () => {
+        const row = elementAt(table, i32.shl(unit, 1));
+        const from = f.local("i32", i32.load(row), "from");
+        const count = f.local("i32", i32.load(row, 4), "count");
+        const total = fold(f, count, SUM, (step) => {
+          const x = f.local("v128", step.load(from), "x");
+          return f32x4.mul(x, x);
+        });
+        f.store("f32", elementAt(sums, unit), first(total));
+      });
+    });
+    m.function("f32_root_of_sum", i32s("x", "y", "n"), (f, { x, y, n }) => {
+      const total = fold(f, n, SUM, (step) => step.load(x));
+      f.store("f32", y, f32.sqrt(first(total)));
+    });
+  },
+  run(machine, { inputs, outputs: [y] }) {
+    const bases = inputs.map(address);
+    const blocks = blocksOf(inputs.map(({ shape }) => sizeOf(shape)));
+    withTemporary(machine, blocks.length, (sums) => {
+      launchTable(machine, {
+        ...{ kernel: "f32_squares_listed", args: [sums], blocks, words: 2, cost: COST },
+        write: ({ array, from, count }, at) => {
+          machine.i32[at] = bases[array]! + 4 * from;
+          machine.i32[at + 1] = count;
+        },
+      });
+      machine.call("f32_root_of_sum", sums, address(y!), blocks.length);
+    });
   },
 };
 

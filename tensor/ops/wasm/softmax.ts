@@ -1,5 +1,6 @@
 /** Softmax kernels: a row's maximum, its sum of exponentials, then what the op makes of them. */
 
+import type { View } from "../../device/device.ts";
 import {
   type FunctionBuilder,
   f32,
@@ -29,12 +30,13 @@ import {
   sweep,
   type Vector,
 } from "../../device/wasm/rows.ts";
-import type { KernelCall } from "../../op.ts";
+import { sizeOf } from "../../shape.ts";
 import { checkIndices } from "../gather.ts";
 
 /** Rough nanoseconds for an element with one exponential; for a pass without. */
 const EXP_COST = 1;
 const PASS_COST = 0.1;
+const ROW_COST = 20;
 
 /** The row's maximum, or 0 where that is -∞, so that x - shift is never ∞ - ∞ there. */
 export function emitShift(f: FunctionBuilder, x: I32, n: I32): Local<"v128"> {
@@ -91,7 +93,7 @@ export const softmaxVjp: WasmKernel = {
 };
 
 /** ln of a row's total, and `empty` where that is 0. */
-function logTotal(f: FunctionBuilder, total: Vector, empty: number): Local<"v128"> {
+export function logTotal(f: FunctionBuilder, total: Vector, empty: number): Local<"v128"> {
   const log = log4(f, total);
   return f.local("v128", v128.bitselect(f32x4.const(empty), log, f32x4.eq(total, 0)), "log");
 }
@@ -121,14 +123,36 @@ export const logSumExp: WasmKernel = {
 };
 
 /** Refuses a target that is no class; a negative one means "ignore". */
-function checkTargets(machine: Machine, op: string, call: KernelCall): void {
-  const at = address(call.inputs.at(-1)!) / 4;
-  const targets = machine.i32.subarray(at, at + call.dims.batch!);
+export function checkTargets(machine: Machine, op: string, targets: View, classes: number): void {
+  const at = address(targets) / 4;
+  const found = machine.i32.subarray(at, at + sizeOf(targets.shape));
   checkIndices(
     op,
-    targets.map((target) => Math.max(target, 0)),
-    call.dims.v!,
+    found.map((target) => Math.max(target, 0)),
+    classes,
   );
+}
+
+/** log softmax(x)[target] of rows of v logits; byte addresses. */
+export function logProbRows(
+  machine: Machine,
+  args: readonly [x: number, targets: number, y: number],
+  rows: number,
+  v: number,
+): void {
+  const work = rows * (ROW_COST + EXP_COST * v);
+  machine.parallel("f32_gather_log_prob", [...args, v], rows, { grain: 1, work });
+}
+
+/** dx = g(onehot(target) - softmax(x)); dx may be x itself. */
+export function logProbVjpRows(
+  machine: Machine,
+  args: readonly [g: number, x: number, targets: number, dx: number],
+  rows: number,
+  v: number,
+): void {
+  const work = rows * (ROW_COST + EXP_COST * v);
+  machine.parallel("f32_gather_log_prob_vjp", [...args, v], rows, { grain: 1, work });
 }
 
 export const gatherLogProb: WasmKernel = {
@@ -145,9 +169,10 @@ export const gatherLogProb: WasmKernel = {
         f.store("f32", y, f32.sub(own, first(log)));
       });
     }),
-  run(machine, call) {
-    checkTargets(machine, "gatherLogProb", call);
-    launchRows(machine, "f32_gather_log_prob", call, call.dims.v!, EXP_COST);
+  run(machine, { inputs: [x, targets], outputs: [y], dims }) {
+    const { batch, v } = dims as { batch: number; v: number };
+    checkTargets(machine, "gatherLogProb", targets!, v);
+    logProbRows(machine, [address(x!), address(targets!), address(y!)], batch, v);
   },
 };
 
@@ -169,9 +194,11 @@ export const gatherLogProbVjp: WasmKernel = {
       };
       f.if(counts, gradient, () => f.fill(dx, 0, i32.shl(p.n, 2)));
     }),
-  run(machine, call) {
-    checkTargets(machine, "gatherLogProbVjp", call);
-    launchRows(machine, "f32_gather_log_prob_vjp", call, call.dims.v!, EXP_COST);
+  run(machine, { inputs: [g, x, targets], outputs: [dx], dims }) {
+    const { batch, v } = dims as { batch: number; v: number };
+    checkTargets(machine, "gatherLogProbVjp", targets!, v);
+    const args = [address(g!), address(x!), address(targets!), address(dx!)] as const;
+    logProbVjpRows(machine, args, batch, v);
   },
 };
 
