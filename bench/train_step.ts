@@ -1,13 +1,16 @@
 /** One training step of the transformer: tokens/s, GFLOP/s, share of the GEMM rate, time by op. */
 // Question: how much of the GEMM rate reaches a training step, and where is the rest? A step is
 // what pretrain() does: forward, loss, backward, clipping, AdamW, and reading two numbers back.
+// MiB: its peak memory; "of needed": over weights, gradients, moments and what backward reads.
 
 import { do_not_optimize, measure } from "mitata";
 import { AdamW } from "../model/optimizer.ts";
 import { disposeParameters } from "../model/parameters.ts";
 import { pretrain } from "../model/pretrain.ts";
+import { WasmDevice } from "../tensor/device/wasm/device.ts";
 import { currentDevice, scope, zeros } from "../tensor/mod.ts";
 import { perStep, profiled, table } from "./profile.ts";
+import { memoryOf } from "./step_memory.ts";
 import {
   benchOptions,
   caveat,
@@ -57,6 +60,24 @@ async function stepTimes(wanted: Size) {
   return { times, inner, gemm: yardstick.rate() };
 }
 
+/** Peak memory of a step over weights, gradients, moments and what backward reads: both in bytes. */
+async function stepMemory(wanted: Size) {
+  const device = currentDevice();
+  if (!(device instanceof WasmDevice)) return undefined;
+  const { config, parameters } = modelOf(wanted);
+  const others = device.liveBytes;
+  using optimizer = new AdamW(parameters, { clipNorm: 1 });
+  const batch = randomBatch(ROWS, POSITIONS, wanted.vocabulary);
+  const options = { parameters, config, optimizer, batches: () => batch, schedule: () => 1e-3 };
+  const weightBytes = [...parameters.values()].reduce((sum, { size }) => sum + 4 * size, 0);
+  const before = others - weightBytes;
+  await pretrain({ ...options, steps: 1 });
+  const found = await memoryOf(device, () => pretrain({ ...options, steps: 2 }));
+  disposeParameters(parameters);
+  const neededBytes = found.forwardBytes - before + weightBytes;
+  return { peakBytes: found.peakBytes - before, neededBytes };
+}
+
 /** Kernel time by op, per step. */
 async function profileOf(wanted: Size, steps: number) {
   const { config, parameters } = modelOf(wanted);
@@ -90,6 +111,7 @@ async function benchmark(wanted: Size) {
   return {
     ...{ ...wanted, inner, ...rate, tokensPerSecond: (1000 * tokens) / step },
     ...{ gflops, gemmGflops: gemm, shareOfGemm: gflops / gemm },
+    memory: await stepMemory(wanted),
     ...(profile && { profile }),
   };
 }
@@ -115,10 +137,20 @@ const sizes = (options.quick ? QUICK : options.full ? FULL : DEFAULT).filter(
 if (sizes.length === 0) throw new Error(`--width ${options.width}: no model of that width here`);
 const here = machine();
 const rows = [];
-const WIDTHS = [22, 9, 9, 9, 9, 9, 11];
+const WIDTHS = [22, 9, 9, 9, 9, 9, 11, 9, 11];
 if (!options.json) {
   console.log(`${caveat(here)}\nbatch ${ROWS} x ${POSITIONS}, medians of whole steps\n`);
-  const head = ["d / L / V", "P", "ms", "tokens/s", "GFLOP/s", "GEMM", "of GEMM"];
+  const head = [
+    "d / L / V",
+    "P",
+    "ms",
+    "tokens/s",
+    "GFLOP/s",
+    "GEMM",
+    "of GEMM",
+    "MiB",
+    "of needed",
+  ];
   console.log(line(head, WIDTHS));
 }
 for (const wanted of sizes) {
@@ -131,7 +163,9 @@ for (const wanted of sizes) {
     x.toFixed(x < 99 ? 1 : 0),
   );
   const share = `${(100 * row.shareOfGemm).toFixed(0)} %`;
-  console.log(line([model, `${(inner / 1e6).toFixed(2)}M`, ...rates, share], WIDTHS));
+  const { peakBytes = Number.NaN, neededBytes = Number.NaN } = row.memory ?? {};
+  const memory = [(peakBytes / 2 ** 20).toFixed(0), (peakBytes / neededBytes).toFixed(2)];
+  console.log(line([model, `${(inner / 1e6).toFixed(2)}M`, ...rates, share, ...memory], WIDTHS));
   if (row.profile === undefined) continue;
   const { step, kernels, launches, ops, shapes } = row.profile;
   const outside = ((100 * (step - kernels)) / step).toFixed(1);
