@@ -63,8 +63,8 @@ export interface Departure {
 export interface Curve {
   readonly axis: Axis;
   readonly points: readonly Measured[];
-  /** e of the fit time ~ FLOPs^e. */
-  readonly exponent: number;
+  /** e of the fit time ~ FLOPs^e; none where the FLOPs span less than a factor of two. */
+  readonly exponent: number | undefined;
 }
 
 export interface Result {
@@ -123,8 +123,9 @@ async function causesOf(workload: Workload, base: Map<string, number>, growth: n
 }
 
 /** Slope of the least-squares line through log time over log FLOPs. */
-function exponentOf(points: readonly Measured[]): number {
+function exponentOf(points: readonly Measured[]): number | undefined {
   const x = points.map(({ gflop }) => Math.log(gflop));
+  if (Math.max(...x) - Math.min(...x) < Math.LN2) return undefined;
   const y = points.map(({ milliseconds }) => Math.log(milliseconds));
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const [mx, my] = [mean(x), mean(y)];
@@ -180,7 +181,7 @@ function print({ kind, base, curves, departures }: Result): void {
       const cells = [milliseconds.toFixed(2), gflop.toFixed(3), rateOf(measured).toFixed(1)];
       console.log(line([point[axis], ...cells, `${relative} x`], widths));
     }
-    console.log(`  time grows as FLOPs^${exponent.toFixed(2)}`);
+    if (exponent !== undefined) console.log(`  time grows as FLOPs^${exponent.toFixed(2)}`);
   }
   console.log(`\n${departures.length} departures of more than ${100 * DEPARTURE} %:`);
   for (const { axis, value, ratio, causes } of departures) {

@@ -59,9 +59,11 @@ function panel(
   const share = points.map(({ gflop }) => (base.milliseconds * gflop) / base.gflop);
   const all = [...measured, ...share];
   const place = { xAxisIndex: index, yAxisIndex: index, type: "line" };
+  const fit =
+    exponent === undefined ? "about the same FLOPs" : `time ~ FLOPs^${exponent.toFixed(2)}`;
   return {
     title: {
-      ...{ text: `${kind}: ${axis}`, subtext: `time ~ FLOPs^${exponent.toFixed(2)}` },
+      ...{ text: `${kind}: ${axis}`, subtext: fit },
       ...{ left: left - 8, top: top - 44, itemGap: 2, padding: 0 },
       ...{ textStyle: { fontSize: 12 }, subtextStyle: { fontSize: 11 } },
     },

@@ -157,9 +157,8 @@ await serve(async () => {
   const wide = mode === "wide";
   const options = { threads: Number(threads), ...(wide && { wide }) };
   const device = await setDevice("wasm", options);
-  if (wide && !(device as { wide?: boolean }).wide) {
-    throw new Cannot("this engine has no wide mode");
-  }
+  const refused = device instanceof WasmDevice && device.machine.choice.refused;
+  if (wide && refused) throw new Cannot(`no wide mode: ${refused}`);
   const started = device instanceof WasmDevice ? device.machine.warmUp(5000) : 1;
   const { bun, deno, node } = process.versions;
   const version = bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`;
