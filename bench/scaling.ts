@@ -111,15 +111,20 @@ async function profileOf({ step, steps }: Workload): Promise<Map<string, number>
   return times.set("outside of kernels", whole - kernels);
 }
 
-/** The three ops whose time departs most from the base's, scaled by FLOPs. */
-async function causesOf(workload: Workload, base: Map<string, number>, growth: number) {
+/** The three ops whose time departs most from the base's, scaled by FLOPs, in the same direction. */
+async function causesOf(
+  workload: Workload,
+  base: Map<string, number>,
+  { growth, ratio }: { growth: number; ratio: number },
+) {
   const times = await profileOf(workload);
   const excess = [...new Set([...times.keys(), ...base.keys()])].map((op) => ({
     op,
     milliseconds: (times.get(op) ?? 0) - growth * (base.get(op) ?? 0),
   }));
-  excess.sort((a, b) => Math.abs(b.milliseconds) - Math.abs(a.milliseconds));
-  return excess.slice(0, 3);
+  const sign = Math.sign(ratio - 1);
+  excess.sort((a, b) => sign * (b.milliseconds - a.milliseconds));
+  return excess.slice(0, 3).filter(({ milliseconds }) => sign * milliseconds > 0);
 }
 
 /** Slope of the least-squares line through log time over log FLOPs. */
@@ -161,7 +166,7 @@ async function measure(kind: Kind): Promise<Result> {
     const ratio = rateOf(base) / rateOf(all[i + 1]!);
     if (Math.abs(ratio - 1) <= DEPARTURE) continue;
     const growth = all[i + 1]!.gflop / base.gflop;
-    const causes = await causesOf(workloads[i + 1]!, baseProfile, growth);
+    const causes = await causesOf(workloads[i + 1]!, baseProfile, { growth, ratio });
     departures.push({ axis, value, ratio, causes });
   }
   for (const { dispose } of workloads) dispose();

@@ -31,7 +31,7 @@ export function chart(results: readonly Result[], here: Machine): string {
     title: [
       {
         text: "How the time of a step grows with each size of the model and the batch",
-        ...{ subtext: caveat(here), left: LEFT - 12, top: 0, itemGap: 4 },
+        ...{ subtext: caveat(here), left: LEFT - 12, top: 6, itemGap: 4 },
         textStyle: { fontSize: 16 },
       },
       ...panels.map(({ title }) => title),
@@ -60,7 +60,7 @@ function panel(
   const all = [...measured, ...share];
   const place = { xAxisIndex: index, yAxisIndex: index, type: "line" };
   const fit =
-    exponent === undefined ? "about the same FLOPs" : `time ~ FLOPs^${exponent.toFixed(2)}`;
+    exponent === undefined ? "FLOPs grow by less than 2" : `time ~ FLOPs^${exponent.toFixed(2)}`;
   return {
     title: {
       ...{ text: `${kind}: ${axis}`, subtext: fit },

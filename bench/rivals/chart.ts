@@ -55,7 +55,7 @@ export function chart({ rows, participants, cpu, cores }: Results): string {
       subtext: `geometric means; ${cpu}, ${cores} cores`,
       ...{ left: 12, top: 6, itemGap: 4, textStyle: { fontSize: 15 } },
     },
-    legend: { top: 56, left: 12, right: 12, itemGap: 14, itemWidth: 14 },
+    legend: { top: 56, left: 12, right: 12, itemGap: 24, itemWidth: 14 },
     grid: { left: LEFT, right: 30, top: TOP, bottom: BOTTOM },
     xAxis: {
       ...{ type: "log", logBase: 2 },

@@ -6,7 +6,7 @@ import type { Participant } from "./participants.ts";
 import { type Hello, MARK, type Reply, type Request } from "./protocol.ts";
 
 /** Milliseconds after which a participant is taken for lost. */
-const PATIENCE = 60_000;
+const PATIENCE = 300_000;
 
 export class Connection {
   readonly participant: Participant;
