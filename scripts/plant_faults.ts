@@ -1,6 +1,6 @@
 /** Plants known faults in a copy of the repository and shows which tests catch each of them. */
 // Question: would these tests notice? Every fault of tests/faults/faults.ts is planted alone, the
-// tests of tensor/ run with few random cases, and a fault that no test notices is a failure.
+// tests of tensor/ and of sampling run with few random cases, and a fault that no test notices is a failure.
 
 import { spawnSync } from "node:child_process";
 import {
@@ -35,10 +35,10 @@ if (options.help) {
 
 const root = dirname(import.meta.dirname);
 const COPIED = ["tensor", "model", "tests", "package.json", "tsconfig.json"];
-/** The tests of tensor/, without those that only take long. */
+/** The tests of tensor/, without those that only take long, and of sampling. */
 const FILES = [
   ...["ops", "laws", "attention_laws", "gradient_traps", "autograd", "scope"],
-  ...["random", "math", "attention", "row_kernels", "layout"],
+  ...["random", "math", "attention", "row_kernels", "layout", "gemm_thin", "log_prob", "sample"],
 ];
 const PATIENCE = 180_000;
 
