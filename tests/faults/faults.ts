@@ -199,7 +199,7 @@ const fused: readonly Fault[] = [
     file: "model/packed.ts",
     what: "packed weights are found under a name that all layers share",
     find: "const known = store.get(name);",
-    replace: 'const known = store.get(name.replace(/d+/, "0"));',
+    replace: 'const known = store.get(name.replace("layers.1", "layers.0"));',
   },
 ];
 
