@@ -96,8 +96,11 @@ async function timesOf(workloads: readonly Workload[]): Promise<number[]> {
   return samples.map(median);
 }
 
-/** Milliseconds of each op, and of what lies outside of kernels, in one step. */
-async function profileOf({ step, steps }: Workload): Promise<Map<string, number>> {
+/**
+ * Milliseconds of each op, and of what lies outside of kernels, in one step. They are scaled to sum
+ * to `milliseconds`, measured without the stopwatches: so causes sum to what they are to explain.
+ */
+async function profileOf({ step, steps }: Workload, milliseconds: number) {
   await step();
   const start = performance.now();
   const found = await profiled(currentDevice(), async () => {
@@ -105,24 +108,22 @@ async function profileOf({ step, steps }: Workload): Promise<Map<string, number>
   });
   const count = PROFILED * steps;
   const whole = (performance.now() - start) / count;
-  const ops = perStep(found.ops, count).map(({ name, milliseconds }) => [name, milliseconds]);
-  const times = new Map(ops as [string, number][]);
-  const kernels = [...times.values()].reduce((sum, time) => sum + time, 0);
-  return times.set("outside of kernels", whole - kernels);
+  const ops = perStep(found.ops, count).map((entry) => [entry.name, entry.milliseconds] as const);
+  const outside = [
+    "outside of kernels",
+    ops.reduce((rest, [, time]) => rest - time, whole),
+  ] as const;
+  const scale = milliseconds / whole;
+  return new Map([...ops, outside].map(([name, time]) => [name, scale * time]));
 }
 
-/** The three ops whose time departs most from the base's, scaled by FLOPs, in the same direction. */
-async function causesOf(
-  workload: Workload,
-  base: Map<string, number>,
-  { growth, ratio }: { growth: number; ratio: number },
-) {
-  const times = await profileOf(workload);
+/** The three ops that depart most, in the sum's direction, from the base's times `growth`. */
+function causesOf(times: Map<string, number>, base: Map<string, number>, growth: number) {
   const excess = [...new Set([...times.keys(), ...base.keys()])].map((op) => ({
     op,
     milliseconds: (times.get(op) ?? 0) - growth * (base.get(op) ?? 0),
   }));
-  const sign = Math.sign(ratio - 1);
+  const sign = Math.sign(excess.reduce((sum, { milliseconds }) => sum + milliseconds, 0));
   excess.sort((a, b) => sign * (b.milliseconds - a.milliseconds));
   return excess.slice(0, 3).filter(({ milliseconds }) => sign * milliseconds > 0);
 }
@@ -161,12 +162,13 @@ async function measure(kind: Kind): Promise<Result> {
     return { axis, points, exponent: exponentOf(points) };
   });
   const departures: Departure[] = [];
-  const baseProfile = await profileOf(workloads[0]!);
+  const baseProfile = await profileOf(workloads[0]!, base.milliseconds);
   for (const [i, { axis, value }] of others.entries()) {
-    const ratio = rateOf(base) / rateOf(all[i + 1]!);
+    const found = all[i + 1]!;
+    const ratio = rateOf(base) / rateOf(found);
     if (Math.abs(ratio - 1) <= DEPARTURE) continue;
-    const growth = all[i + 1]!.gflop / base.gflop;
-    const causes = await causesOf(workloads[i + 1]!, baseProfile, { growth, ratio });
+    const profile = await profileOf(workloads[i + 1]!, found.milliseconds);
+    const causes = causesOf(profile, baseProfile, found.gflop / base.gflop);
     departures.push({ axis, value, ratio, causes });
   }
   for (const { dispose } of workloads) dispose();

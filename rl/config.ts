@@ -11,7 +11,7 @@ export const methods = ["grpo"] as const;
 export const rewards = ["exact", "alias", "normalised", "noisy", "random"] as const;
 
 /** Part of the key of a cached base model: raise it when pre-training changes its outcome. */
-export const pretrainingVersion = 1;
+export const pretrainingVersion = 2;
 
 const count = (text: string) => z.int().min(1).describe(text);
 const whole = (text: string) => z.int().min(0).describe(text);
