@@ -7,6 +7,8 @@ import {
   type Value,
 } from "../tensor/device/wasm/assembler.ts";
 
+const SPLAT = "v128.load32_splat";
+
 /** Rows x columns of results that a loop keeps in registers. */
 export interface Tile {
   readonly rows: number;
@@ -134,8 +136,21 @@ function callsOf({ body }: FunctionBuilder): string[] {
 
 /** The largest tile that a block of a kernel updates. */
 function tileOf({ body }: FunctionBuilder): Tile | undefined {
-  const tiles = blocks(body).flatMap((list) => stepTile(list) ?? []);
+  const lists = blocks(body);
+  const splats = splatsOf(lists.flat());
+  const tiles = lists.flatMap((list) => stepTile(list, splats) ?? []);
   return tiles.sort((a, b) => b.rows * b.columns - a.rows * a.columns)[0];
+}
+
+/** Locals that only ever hold a splat: a loop may use those that were loaded before it. */
+function splatsOf(statements: readonly Statement[]): Set<string> {
+  const [splats, others] = [new Set<string>(), new Set<string>()];
+  for (const statement of statements) {
+    if ("kind" in statement || statement.name !== "local.set") continue;
+    const isSplat = statement.operands[0]!.name === SPLAT;
+    (isSplat ? splats : others).add(statement.text);
+  }
+  return new Set([...splats].filter((name) => !others.has(name)));
 }
 
 /**
@@ -143,7 +158,7 @@ function tileOf({ body }: FunctionBuilder): Tile | undefined {
  * each is a row and every q four columns; of vectors by vectors (dot products) each sum is one
  * result. Undefined where the first multiply-adds of a block are not such an outer product.
  */
-function stepTile(list: readonly Statement[]): Tile | undefined {
+function stepTile(list: readonly Statement[], splats: ReadonlySet<string>): Tile | undefined {
   const versions = new Map<string, Value>();
   const sums = new Set<string>();
   const sides = [new Map<Value | string, boolean>(), new Map<Value | string, boolean>()] as const;
@@ -157,9 +172,10 @@ function stepTile(list: readonly Statement[]): Tile | undefined {
     if (sums.has(statement.text)) break;
     sums.add(statement.text);
     factors.forEach((factor, side) => {
-      const source = factor.name === "local.get" ? (versions.get(factor.text) ?? factor) : factor;
-      const key = factor.name === "local.get" ? source : describe(factor);
-      sides[side]!.set(key, source.name === "v128.load32_splat");
+      const isLocal = factor.name === "local.get";
+      const set = isLocal ? versions.get(factor.text) : factor;
+      const isSplat = set === undefined ? splats.has(factor.text) : set.name === SPLAT;
+      sides[side]!.set((isLocal && set) || describe(factor), isSplat);
     });
   }
   const [p, q] = sides;

@@ -4,6 +4,8 @@ import { currentDevice, reference, setDefaultDevice, useDevice } from "./create.
 import type { Device } from "./device/device.ts";
 import { WasmDevice } from "./device/wasm/device.ts";
 import type { MachineOptions } from "./device/wasm/machine.ts";
+import { WebGpuDevice } from "./device/webgpu/device.ts";
+import { findGpu, type GpuOptions } from "./device/webgpu/gpu.ts";
 
 export type WasmOptions = MachineOptions;
 
@@ -15,17 +17,26 @@ const sharedWasm = (): Device => {
 setDefaultDevice(sharedWasm);
 
 /**
- * Makes a device the current one, on which new tensors are made: "wasm" (SIMD and threads) or
- * "reference" (f64 loops). Awaited, because other devices may take time to be found. Says in one
- * line on stderr why `wide` could not be had; everything then runs on 128-bit vectors.
+ * Makes a device the current one, on which new tensors are made: "wasm" (SIMD and threads),
+ * "webgpu" (a GPU; or "webgpu:NAME" for an adapter whose name has NAME in it) or "reference" (f64
+ * loops). Awaited, because a GPU takes time to be found; throws what was looked for where there is
+ * none. Says in one line on stderr why `wide` could not be had; then vectors have 128 bits.
  */
 export async function setDevice(
-  name: "wasm" | "reference",
-  options?: WasmOptions,
+  name: "wasm" | "reference" | "webgpu" | `webgpu:${string}`,
+  options?: WasmOptions | GpuOptions,
 ): Promise<Device> {
   if (name === "reference") useDevice(reference);
-  else if (name === "wasm") useDevice(options ? wasmWith(options) : sharedWasm());
-  else throw new TypeError(`setDevice: "${name}" is not a device; there are wasm and reference`);
+  else if (name === "wasm") useDevice(options ? wasmWith(options as WasmOptions) : sharedWasm());
+  else if (name === "webgpu" || name.startsWith("webgpu:")) {
+    const adapter = name.slice("webgpu:".length);
+    const wanted = adapter === "" ? {} : { adapter };
+    useDevice(new WebGpuDevice(await findGpu({ ...wanted, ...(options as GpuOptions) })));
+  } else {
+    throw new TypeError(
+      `setDevice: "${name}" is not a device; there are wasm, webgpu and reference`,
+    );
+  }
   return currentDevice();
 }
 

@@ -2,6 +2,7 @@
 
 import type { View } from "./device/device.ts";
 import type { WasmKernel } from "./device/wasm/kernel.ts";
+import type { WgslKernel } from "./device/webgpu/kernel.ts";
 import type { DType } from "./dtype.ts";
 import type { Expression } from "./expression.ts";
 import type { Shape } from "./shape.ts";
@@ -118,6 +119,7 @@ export interface Primitive<O = unknown, S extends string = string> extends Commo
   readonly reference: (call: ReferenceCall<O, S>) => void;
   readonly vjp: Vjp<O> | Missing;
   readonly wasm: WasmKernel | Missing;
+  readonly wgsl: WgslKernel | Missing;
 }
 
 /** A function of one element of each input: from `expression` both fast devices emit their kernel. */
@@ -139,6 +141,7 @@ export interface Fused<O = unknown, S extends string = string> extends Common<O,
   readonly composed: (inputs: readonly Tensor[], options: O) => Tensor | readonly Tensor[];
   readonly vjp?: Vjp<O>;
   readonly wasm: WasmKernel | Missing;
+  readonly wgsl: WgslKernel | Missing;
   /** Present for a fused elementwise op: its kernel comes from here, not from `wasm`. */
   readonly expression?: (...inputs: Expression[]) => Expression | readonly Expression[];
 }

@@ -85,3 +85,18 @@ export function matchSignature(signature: Signature, shapes: readonly Shape[], o
   dims.batch = batch.reduce((product, n) => product * n, 1);
   return { dims: dims as Dims, batch, outputs };
 }
+
+/** What a kernel sees of operand `i`: its "..." axes broadcast to those of the whole call. */
+export function operandShape(
+  shape: string | object,
+  {
+    inputs,
+    batch,
+  }: { readonly inputs: readonly { readonly shape: Shape }[]; readonly batch: Shape },
+  i: number,
+): Shape {
+  const own = inputs[i]!.shape;
+  if (typeof shape !== "string") return own;
+  const { batched, axes } = parseSignature(shape).inputs[i]!;
+  return batched ? [...batch, ...own.slice(own.length - axes.length)] : own;
+}

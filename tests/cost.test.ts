@@ -123,16 +123,29 @@ async function stepCost(config: ModelConfig, rows: number, length: number): Prom
   return cost;
 }
 
+const prompts = [
+  [1, 2, 3],
+  [4, 5, 6],
+];
+
+/** Of the prefill of two prompts and the first token of `count` samples of each. */
+async function firstTokenCost(config: ModelConfig, count: number): Promise<Cost> {
+  const parameters = initialParameters(config, { seed: 3 });
+  const options = { maxNewTokens: 1, samplesPerPrompt: count };
+  const cost = () => costOf(() => sample(parameters, config, prompts, options));
+  await cost(); // makes the tables of angles
+  const second = await cost();
+  assert.deepEqual(await cost(), second, "two prefills cost differently");
+  disposeParameters(parameters);
+  return second;
+}
+
 /**
  * Of one more token for each of `count` samples of two prompts; two tokens must cost the same, but
  * for the wakes: a step's work is no multiple of what wakes a worker. These are of eight tokens.
  */
 async function tokenCost(config: ModelConfig, count: number) {
   const parameters = initialParameters(config, { seed: 3 });
-  const prompts = [
-    [1, 2, 3],
-    [4, 5, 6],
-  ];
   const cost = (maxNewTokens: number) =>
     costOf(() => sample(parameters, config, prompts, { maxNewTokens, samplesPerPrompt: count }));
   const costs: Cost[] = [];
@@ -202,6 +215,27 @@ describe("a decoded token costs exactly this", () => {
         ...{ add: 4, drawClasses: 1 },
       },
       ...{ launched: 26, buffers: 31, bytes: 873984, temporaries: 0, jobs: 16, wakesOfEight: 53 },
+    });
+  });
+});
+
+describe("a prefill and the first token cost exactly this", () => {
+  test("one narrow layer, one sample a prompt", async () => {
+    assert.deepEqual(await firstTokenCost(tiny, 1), {
+      launches: {
+        ...{ embedding: 2, rmsNorm: 3, matmul: 8, rope: 2, attention: 1, contiguous: 1 },
+        ...{ swiGlu: 1, add: 2, drawClasses: 1 },
+      },
+      ...{ launched: 21, buffers: 28, bytes: 3804, temporaries: 6, jobs: 0, wakes: 0 },
+    });
+  });
+  test("two wider layers: the prompts are computed once for 32 samples each", async () => {
+    assert.deepEqual(await firstTokenCost(small, 32), {
+      launches: {
+        ...{ embedding: 2, rmsNorm: 5, matmul: 15, rope: 4, attention: 2, contiguous: 2 },
+        ...{ swiGlu: 2, add: 4, drawClasses: 1 },
+      },
+      ...{ launched: 37, buffers: 44, bytes: 70852, temporaries: 4, jobs: 1, wakes: 0 },
     });
   });
 });

@@ -5,6 +5,7 @@ import { type Call, type Draw, fused, missing } from "../op.ts";
 import { formatShape, ShapeError, sameShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/attention.ts";
+import * as wgsl from "./wgsl/softmax.ts";
 
 /**
  * softmax(scale · scores) over the keys that each query may see: key j is visible to query t of
@@ -23,6 +24,7 @@ export const causalSoftmax: Call<[scores: Tensor, positions: Tensor, options: { 
     vjp: (g, _, { outputs: [p], options }) => [g.softmaxVjp(p!).mul(options.scale), null],
     keeps: "outputs",
     wasm: wasm.causalSoftmax,
+    wgsl: wgsl.causalSoftmax,
     sample: (draw) => {
       const [b, h, t, s] = [draw.int(1, 2), draw.int(1, 2), draw.size(), Math.max(1, draw.size())];
       const positions = { shape: [b, t], dtype: "i32", low: 0, high: s - 1 } as const;
@@ -67,6 +69,7 @@ export const attention: Call<
     null,
   ],
   wasm: wasm.attention,
+  wgsl: missing("two products and a causal softmax"),
   tolerance: 1e-4,
   sample: (draw) => {
     const { query, cache, positions } = drawAttention(draw);
@@ -114,6 +117,7 @@ export const attentionVjp: Call<
     ];
   },
   wasm: wasm.attentionVjp,
+  wgsl: missing("the products of its composed form"),
   tolerance: 1e-4,
   sample: (draw) => {
     const { query, cache, positions } = drawAttention(draw);
@@ -128,6 +132,7 @@ export const swiGlu: Call<[gate: Tensor, up: Tensor]> = fused({
   expression: (gate, up) => gate.mul(gate.sigmoid()).mul(up),
   vjp: (g, [gate, up]) => g.swiGluVjp(gate!, up!),
   wasm: missing("emitted from the expression"),
+  wgsl: missing("emitted from the expression"),
 });
 
 /** With s = sigmoid(gate): dgate = g·up·s(1 + gate(1 - s)), dup = g·gate·s. */
@@ -145,4 +150,5 @@ export const swiGluVjp: Call<[g: Tensor, gate: Tensor, up: Tensor], [dgate: Tens
       return [g.mul(up).mul(slope), g.mul(gate.mul(s))];
     },
     wasm: missing("emitted from the expression"),
+    wgsl: missing("emitted from the expression"),
   });

@@ -4,6 +4,7 @@ import { type Call, type Draw, missing, primitive } from "../op.ts";
 import { formatShape, normalAxis, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/gather.ts";
+import * as wgsl from "./wgsl/gather.ts";
 
 /** Refuses an index outside of [0, n): where a kernel would read somebody else's memory. */
 export function checkIndices(op: string, indices: ArrayLike<number>, n: number): void {
@@ -34,6 +35,7 @@ export const embedding: Call<[table: Tensor, ids: Tensor]> = primitive({
   },
   vjp: (g, [table, ids]) => [g.scatterRows(ids!, table!.shape[0]!), null],
   wasm: wasm.embedding,
+  wgsl: wgsl.embedding,
   sample: (draw) => {
     const v = Math.max(1, draw.size());
     const ids = { shape: draw.shape(0, 2), dtype: "i32", low: 0, high: v - 1 } as const;
@@ -61,6 +63,7 @@ export const scatterRows: Call<[values: Tensor, ids: Tensor, rows: number]> = pr
   },
   vjp: (g, [, ids]) => [g.embedding(ids!), null],
   wasm: wasm.scatterRows,
+  wgsl: wgsl.scatterRows,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const rows = Math.max(1, draw.size());
@@ -83,6 +86,7 @@ export const takeAlong: Call<[x: Tensor, indices: Tensor]> = primitive({
   },
   vjp: (g, [x, indices]) => [g.scatterAlong(indices!, x!.shape.at(-1)!), null],
   wasm: wasm.takeAlong,
+  wgsl: wgsl.takeAlong,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const n = Math.max(1, draw.size());
@@ -111,6 +115,7 @@ export const scatterAlong: Call<[values: Tensor, indices: Tensor, n: number]> = 
   },
   vjp: (g, [, indices]) => [g.takeAlong(indices!), null],
   wasm: wasm.scatterAlong,
+  wgsl: wgsl.scatterAlong,
   sample: (draw) => {
     const shape = [...draw.shape(0, 2), draw.size()];
     const n = Math.max(1, draw.size());
@@ -161,6 +166,7 @@ export const concat: Call<[parts: readonly Tensor[], axis: number]> = primitive<
   },
   keeps: "nothing",
   wasm: wasm.concat,
+  wgsl: wgsl.concat,
   sample: (draw) => {
     const shape = draw.shape(1, 3);
     const axis = draw.int(0, shape.length - 1);
@@ -200,6 +206,7 @@ export const writeRows: Call<[cache: Tensor, values: Tensor, positions: Tensor],
     },
     vjp: missing("writes in place"),
     wasm: wasm.writeRows,
+    wgsl: wgsl.writeRows,
     sample: (draw: Draw) => {
       const [b, g, t, d] = [draw.int(1, 3), draw.int(1, 2), draw.int(1, 3), draw.size()];
       const cache = { shape: [b, g, t, d] };

@@ -62,6 +62,7 @@ export const linearLogProb: Call<
   },
   keeps: "both",
   wasm: wasm.linearLogProb,
+  wgsl: missing("a product and gatherLogProb"),
   tolerance: 1e-4, // f32 sums over d and v
   sample: (draw) => {
     const { x, weight, targets } = drawn(draw);
@@ -116,6 +117,7 @@ export const linearLogProbVjp: Call<
   },
   vjp: missing("overwrites its logits; linearLogProb's own VJP is differentiable"),
   wasm: wasm.linearLogProbVjp,
+  wgsl: missing("linearLogProb runs composed, gradient and all"),
   tolerance: 1e-4, // f32 sums over v and n
   sample: (draw) => {
     const { x, weight, targets } = drawn(draw);

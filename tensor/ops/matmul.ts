@@ -4,6 +4,7 @@ import { type Call, primitive } from "../op.ts";
 import { asRows } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/matmul.ts";
+import * as wgsl from "./wgsl/matmul.ts";
 
 /**
  * C = A·B over the last two axes; leading axes broadcast. dA = G·Bᵀ, dB = Aᵀ·G.
@@ -28,6 +29,7 @@ export const matmul: Call<[a: Tensor, b: Tensor]> = primitive({
   vjp: (g, [a, b]) => [g.matmul(b!.transpose()), weightGradient(g, a!, b!)],
   tolerance: 1e-4, // f32 sums over k
   wasm: wasm.matmul,
+  wgsl: wgsl.matmul,
 });
 
 function weightGradient(g: Tensor, a: Tensor, b: Tensor): Tensor {

@@ -4,6 +4,7 @@ import { type Call, fused } from "../op.ts";
 import { asRows } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/norm.ts";
+import * as wgsl from "./wgsl/norm.ts";
 
 export interface Epsilon {
   readonly eps: number;
@@ -23,6 +24,7 @@ export const rmsNorm: Call<[x: Tensor, weight: Tensor, options: Epsilon]> = fuse
   vjp: (g, [x, w], { options }) => g.rmsNormVjp(x!, w!, options),
   sampleOptions: { eps: 0.1 },
   wasm: wasm.rmsNorm,
+  wgsl: wgsl.rmsNorm,
 });
 
 /** With r = 1/√(mean x² + eps), x̂ = x·r: dx = r(g·w - x̂·mean(g·w·x̂)), dw = Σ g·x̂. */
@@ -40,6 +42,7 @@ export const rmsNormVjp: Call<
   sampleOptions: { eps: 0.1 },
   tolerance: 1e-4, // sums over all rows in f32
   wasm: wasm.rmsNormVjp,
+  wgsl: wgsl.rmsNormVjp,
 });
 
 /** (x - mean) / √(variance + eps) · w + b, https://arxiv.org/abs/1607.06450. */
@@ -57,6 +60,7 @@ export const layerNorm: Call<[x: Tensor, weight: Tensor, bias: Tensor, options: 
   sampleOptions: { eps: 0.1 },
   tolerance: 1e-4, // a row of almost equal values is divided by its small deviation
   wasm: wasm.layerNorm,
+  wgsl: wgsl.layerNorm,
 });
 
 /** With x̂ = (x - mean)·r: dx = r(g·w - mean(g·w) - x̂·mean(g·w·x̂)), dw = Σ g·x̂, db = Σ g. */
@@ -76,4 +80,5 @@ export const layerNormVjp: Call<
   sampleOptions: { eps: 0.1 },
   tolerance: 1e-3, // as layerNorm, and sums over all rows
   wasm: wasm.layerNormVjp,
+  wgsl: wgsl.layerNormVjp,
 });

@@ -4,6 +4,7 @@ import { type Block, type Call, missing, primitive } from "../op.ts";
 import type { Shape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/optimizer.ts";
+import * as wgsl from "./wgsl/optimizer.ts";
 
 export interface AdamWOptions {
   readonly learningRate: number;
@@ -42,6 +43,7 @@ export const adamW: Call<
     update([weight!, gradient!, m!, v!], scale!.data[0]!, options),
   vjp: missing("writes in place"),
   wasm: wasm.adamW,
+  wgsl: wgsl.adamW,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const options = { ...sampleRates, weightDecay: 0.01, step: draw.int(1, 5) };
@@ -84,6 +86,7 @@ export const adamWAll: Call<[tensors: readonly Tensor[], options: AdamWAllOption
     },
     vjp: missing("writes in place"),
     wasm: wasm.adamWAll,
+    wgsl: wgsl.adamWAll,
     sample: (draw) => {
       const shapes = Array.from({ length: draw.int(1, 3) }, () => draw.shape(0, 2));
       const weightDecay = shapes.map((_, k) => 0.01 * k);

@@ -1,29 +1,13 @@
 /** Reductions: sum, mean, max, min over any axes; argmax, top-k and running sums over the last. */
 
 import { type Call, fused, missing, primitive, type ReferenceCall, type Unary } from "../op.ts";
-import { normalAxis, rowMajor, type Shape, ShapeError } from "../shape.ts";
+import { rowMajor, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
+import { type Axes, reducedAxes } from "./axes.ts";
 import * as wasm from "./wasm/reduce.ts";
-
-/** One axis, some axes, or all (undefined); `keepDims` leaves axes of size 1 in their place. */
-export type Axes =
-  | undefined
-  | number
-  | readonly number[]
-  | { readonly axes?: number | readonly number[]; readonly keepDims?: boolean };
+import * as wgsl from "./wgsl/reduce.ts";
 
 type Reduction = Call<[x: Tensor, axes?: Axes]>;
-
-/** The axes that are reduced, in order, and whether they stay as size 1. */
-export function reducedAxes(rank: number, axes: Axes): { axes: number[]; keepDims: boolean } {
-  const given = typeof axes === "object" && "axes" in axes ? axes.axes : axes;
-  const keepDims = typeof axes === "object" && "keepDims" in axes && axes.keepDims === true;
-  const list =
-    given === undefined || (typeof given === "object" && !Array.isArray(given))
-      ? Array.from({ length: rank }, (_, i) => i)
-      : [given as number | number[]].flat().map((axis) => normalAxis(axis, rank, "reduce"));
-  return { axes: [...new Set(list)].sort((a, b) => a - b), keepDims };
-}
 
 function reducedShape(shape: Shape, options: Axes): number[] {
   const { axes, keepDims } = reducedAxes(shape.length, options);
@@ -72,6 +56,7 @@ export const sum: Reduction = primitive<Axes>({
   vjp: (g, [x], { options }) => [restored(g, x!, options)],
   keeps: "nothing",
   wasm: wasm.sum,
+  wgsl: wgsl.sum,
   sample: sampleAxes(0),
 });
 
@@ -84,6 +69,7 @@ export const mean: Reduction = fused<Axes>({
     return x!.sum(options).mul(1 / axes.reduce((n, axis) => n * x!.shape[axis]!, 1));
   },
   wasm: missing("a sum and one multiplication"),
+  wgsl: missing("a sum and one multiplication"),
   sample: sampleAxes(1),
 });
 
@@ -92,6 +78,7 @@ function extremum(
   start: number,
   pick: (a: number, b: number) => number,
   kernel: typeof wasm.max,
+  program: typeof wgsl.max,
 ) {
   return primitive<Axes>({
     arity: 1,
@@ -114,15 +101,16 @@ function extremum(
     },
     keeps: "both",
     wasm: kernel,
+    wgsl: program,
     sample: sampleAxes(1),
   });
 }
 
 /** The largest element over `axes`; equal ones share the gradient. */
-export const max: Reduction = extremum("max", -Infinity, Math.max, wasm.max);
+export const max: Reduction = extremum("max", -Infinity, Math.max, wasm.max, wgsl.max);
 
 /** The smallest element over `axes`; equal ones share the gradient. */
-export const min: Reduction = extremum("min", Infinity, Math.min, wasm.min);
+export const min: Reduction = extremum("min", Infinity, Math.min, wasm.min, wgsl.min);
 
 /** Σ x² of all elements: one number. */
 export const sumOfSquares: Unary = fused({
@@ -130,6 +118,7 @@ export const sumOfSquares: Unary = fused({
   shape: () => [[]],
   composed: ([x]) => x!.square().sum(),
   wasm: wasm.sumOfSquares,
+  wgsl: missing("a square and a sum"),
   sample: (draw) => ({ inputs: [{ shape: draw.shape(0, 3) }], options: undefined }),
 });
 
@@ -149,6 +138,7 @@ export const globalNorm: Call<[tensors: readonly Tensor[]]> = fused({
   },
   keeps: "both",
   wasm: wasm.globalNorm,
+  wgsl: missing("sums of squares"),
   sample: (draw) => {
     const inputs = Array.from({ length: draw.int(1, 3) }, () => ({ shape: draw.shape(0, 2) }));
     return { inputs, options: undefined };
@@ -168,6 +158,7 @@ export const argmax: Unary = primitive({
   },
   vjp: missing("an index is not differentiable"),
   wasm: wasm.argmax,
+  wgsl: wgsl.argmax,
 });
 
 /** The k largest of the last axis, largest first, and their indices: [values, indices]. */
@@ -197,6 +188,7 @@ export const topK: Call<[x: Tensor, k: number], [values: Tensor, indices: Tensor
     vjp: (g, [x], { outputs: [, indices] }) => [g.scatterAlong(indices!, x!.shape.at(-1)!)],
     keeps: "both",
     wasm: wasm.topK,
+    wgsl: wgsl.topK,
     sample: (draw) => {
       const shape = [...draw.shape(0, 2), Math.max(1, draw.size())];
       return { inputs: [{ shape }], options: draw.int(1, shape.at(-1)!) };
@@ -224,4 +216,5 @@ export const cumulativeSum: Call<[x: Tensor, options?: { reverse: boolean }]> = 
   sampleOptions: { reverse: true },
   tolerance: 1e-4, // f32 running sums
   wasm: wasm.cumulativeSum,
+  wgsl: wgsl.cumulativeSum,
 });

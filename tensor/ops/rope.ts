@@ -5,6 +5,7 @@ import { formatShape, type Shape, ShapeError, sameShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkIndices, concat } from "./gather.ts";
 import * as wasm from "./wasm/rope.ts";
+import * as wgsl from "./wgsl/rope.ts";
 
 /** Whether cos and sin are tables [p d/2] for rows of d elements. */
 const areTables = (cos: Shape, sin: Shape, d: number): boolean =>
@@ -50,6 +51,7 @@ export const rope: Call<
   ],
   constants: [2, 3],
   wasm: wasm.rope,
+  wgsl: wgsl.rope,
   sample: (draw) => {
     const [b, h, t, half] = [draw.int(1, 2), draw.int(1, 2), draw.size(), draw.int(1, 5)];
     const table: Shape = [draw.int(1, 9), half];
@@ -121,6 +123,7 @@ export const extendCache: Call<
   },
   vjp: missing("writes in place"),
   wasm: wasm.extendCache,
+  wgsl: wgsl.extendCache,
   sample: (draw) => {
     const [b, g, s, half] = [draw.int(1, 3), draw.int(1, 2), draw.int(1, 5), draw.int(1, 5)];
     const [table, x] = [{ shape: [s, half] }, { shape: [b, g, 1, 2 * half] }];

@@ -5,6 +5,7 @@ import { formatShape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { checkIndices } from "./gather.ts";
 import * as wasm from "./wasm/sample.ts";
+import * as wgsl from "./wgsl/sample.ts";
 
 /**
  * Draws sample i from softmax(logits[rows[i]]) by inversion: the first class whose running sum of
@@ -45,6 +46,7 @@ export const drawClasses: Call<
   },
   vjp: missing("a sample is not differentiable"),
   wasm: wasm.drawClasses,
+  wgsl: wgsl.drawClasses,
   sample: (draw) => {
     const [r, v] = [draw.int(1, 4), Math.max(1, draw.size())];
     const n = draw.size();

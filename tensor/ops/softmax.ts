@@ -3,6 +3,7 @@
 import { type Call, fused, missing, primitive, type Unary } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/softmax.ts";
+import * as wgsl from "./wgsl/softmax.ts";
 
 /** max and Σ exp(x - max) of one row; the sum is 0 where the row holds only -∞ or nothing. */
 function rowStatistics(
@@ -32,6 +33,7 @@ export const softmax: Unary = primitive({
   vjp: (g, _, { outputs: [y] }) => [g.softmaxVjp(y!)],
   keeps: "outputs",
   wasm: wasm.softmax,
+  wgsl: wgsl.softmax,
 });
 
 /** dx = y(g - Σ g·y) for y = softmax(x). */
@@ -39,6 +41,7 @@ export const softmaxVjp: Call<[g: Tensor, y: Tensor]> = fused({
   shape: "... n, ... n -> ... n",
   composed: ([g, y]) => y!.mul(g!.sub(g!.mul(y!).sum({ axes: -1, keepDims: true }))),
   wasm: wasm.softmaxVjp,
+  wgsl: wgsl.softmaxVjp,
 });
 
 /** x - max - log Σ exp(x - max). */
@@ -54,6 +57,7 @@ export const logSoftmax: Unary = primitive({
   vjp: (g, _, { outputs: [y] }) => [g.sub(y!.exp().mul(g.sum({ axes: -1, keepDims: true })))],
   keeps: "outputs",
   wasm: wasm.logSoftmax,
+  wgsl: wgsl.logSoftmax,
 });
 
 /** log Σ exp(x), computed as max + log Σ exp(x - max); -∞ for a row of nothing but -∞. */
@@ -67,6 +71,7 @@ export const logSumExp: Unary = primitive({
   },
   vjp: (g, [x]) => [g.reshape([...g.shape, 1]).mul(x!.softmax())],
   wasm: wasm.logSumExp,
+  wgsl: wgsl.logSumExp,
 });
 
 /**
@@ -83,6 +88,7 @@ export const gatherLogProb: Call<[logits: Tensor, targets: Tensor]> = fused({
   },
   vjp: (g, [logits, targets]) => [g.gatherLogProbVjp(logits!, targets!), null],
   wasm: wasm.gatherLogProb,
+  wgsl: wgsl.gatherLogProb,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const v = Math.max(1, draw.size());
@@ -103,6 +109,7 @@ export const gatherLogProbVjp: Call<[g: Tensor, logits: Tensor, targets: Tensor]
     return hit.sub(kept.mul(logits!.softmax()));
   },
   wasm: wasm.gatherLogProbVjp,
+  wgsl: wgsl.gatherLogProbVjp,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const v = Math.max(1, draw.size());
@@ -135,6 +142,7 @@ export const categorical: Call<[logits: Tensor, u: Tensor]> = primitive({
   },
   vjp: missing("a sample is not differentiable"),
   wasm: wasm.categorical,
+  wgsl: wgsl.categorical,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const logits = { shape: [...shape, Math.max(1, draw.size())] };

@@ -14,6 +14,7 @@ import {
 } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/views.ts";
+import * as wgsl from "./wgsl/views.ts";
 
 type View<O> = Call<[x: Tensor, options: O]>;
 
@@ -183,6 +184,7 @@ export const scatterSlice: View<{ shape: Shape; windows: readonly Window[] }> = 
   ],
   keeps: "nothing",
   wasm: wasm.scatterSlice,
+  wgsl: wgsl.scatterSlice,
   sample: (draw) => {
     const windows = draw
       .shape(1, 3)
@@ -200,4 +202,5 @@ export const contiguous: Call<[x: Tensor]> = primitive({
   vjp: (g) => [g],
   keeps: "nothing",
   wasm: wasm.contiguous,
+  wgsl: wgsl.contiguous,
 });

@@ -4,7 +4,7 @@ import type { DType } from "../../dtype.ts";
 import { type Definition, isMissing, type KernelCall } from "../../op.ts";
 import { ops } from "../../ops/mod.ts";
 import { broadcastStrides, isContiguous, rowMajor, type Shape, sizeOf } from "../../shape.ts";
-import { parseSignature } from "../../signature.ts";
+import { operandShape } from "../../signature.ts";
 import type { Buffer, Device, View } from "../device.ts";
 import { emitElementwise, isExpressed, runElementwise } from "./elementwise.ts";
 import { emitGemm } from "./gemm.ts";
@@ -100,7 +100,7 @@ export class WasmDevice implements Device {
     const temporary: number[] = [];
     try {
       const inputs = call.inputs.map((view, i) =>
-        this.#pack(view, shapeOf(definition, call, i), temporary),
+        this.#pack(view, operandShape(definition.shape, call, i), temporary),
       );
       kernel.run(this.machine, { ...call, inputs });
     } finally {
@@ -129,12 +129,4 @@ export class WasmDevice implements Device {
       this.machine.arena.free(memory);
     }
   }
-}
-
-/** What a kernel with a signature sees: its "..." axes broadcast to those of the whole call. */
-function shapeOf({ shape }: Definition, { inputs, batch }: KernelCall, i: number): Shape {
-  const own = inputs[i]!.shape;
-  if (typeof shape !== "string") return own;
-  const { batched, axes } = parseSignature(shape).inputs[i]!;
-  return batched ? [...batch, ...own.slice(own.length - axes.length)] : own;
 }

@@ -18,7 +18,7 @@ import {
   type Vector,
 } from "../../device/wasm/rows.ts";
 import { sizeOf } from "../../shape.ts";
-import { type Axes, reducedAxes } from "../reduce.ts";
+import { type Axes, reducedAxes } from "../axes.ts";
 import { emitColumns, reduceColumns, withTemporary } from "./columns.ts";
 import { blocksOf, launchTable } from "./lists.ts";
 

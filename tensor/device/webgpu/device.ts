@@ -1,0 +1,186 @@
+/** The webgpu device: WGSL kernels in batches of commands, pooled buffers, reads that wait. */
+
+import type { DType } from "../../dtype.ts";
+import { type Definition, isMissing, type KernelCall } from "../../op.ts";
+import { broadcastStrides, isContiguous, rowMajor, sizeOf } from "../../shape.ts";
+import { operandShape } from "../../signature.ts";
+import type { Buffer, Device, View } from "../device.ts";
+import { copy } from "./copy.ts";
+import { isExpressed, runElementwise } from "./elementwise.ts";
+import type { Gpu } from "./gpu.ts";
+import type { Launcher, WgslKernel } from "./kernel.ts";
+import { Pool, type Pooled } from "./pool.ts";
+import { CommandQueue } from "./queue.ts";
+
+const kernelOf = (definition: Definition): WgslKernel | undefined =>
+  "wgsl" in definition && !isMissing(definition.wgsl) ? (definition.wgsl as WgslKernel) : undefined;
+
+const pooledOf = ({ buffer }: View): Pooled => buffer.memory as Pooled;
+
+export class WebGpuDevice implements Device {
+  readonly name = "webgpu";
+  /** What kind of GPU this is, by adapter, driver and features. */
+  readonly description: string;
+  liveBuffers = 0;
+  liveBytes = 0;
+  peakBytes = 0;
+  readonly #gpu: GPUDevice;
+  readonly #pool: Pool;
+  readonly #queue: CommandQueue;
+  readonly #staging = new Map<number, GPUBuffer[]>();
+  /** The first error that the GPU reported: told by the next call that can tell it. */
+  #failure: Error | undefined;
+
+  constructor({ device, name, provider, features }: Gpu) {
+    this.#gpu = device;
+    this.#pool = new Pool(device);
+    this.#queue = new CommandQueue(device);
+    const { maxStorageBufferBindingSize: binding, maxComputeInvocationsPerWorkgroup: threads } =
+      device.limits;
+    const through = provider === "dawn" ? "Dawn" : "navigator.gpu";
+    const having = features.length === 0 ? "no optional features" : features.join(", ");
+    this.description =
+      `${name} through ${through}; ${having}; ` +
+      `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup`;
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      const { message } = (event as GPUUncapturedErrorEvent).error;
+      this.#failure ??= new Error(`webgpu: ${message.trim()} (near ${this.#queue.last})`);
+    });
+    device.lost.then(({ reason, message }) => {
+      if (reason === "destroyed") return;
+      this.#failure = new Error(
+        `webgpu: the device was lost (${message.trim() || reason}) after ${this.#queue.last}; ` +
+          "what it held is gone: go on from the last checkpoint",
+      );
+    });
+  }
+
+  /** Dispatches so far, programs compiled, bytes of pooled buffers in use or kept. */
+  get counts(): { dispatched: number; programs: number; pooledBytes: number } {
+    const { dispatched, programs } = this.#queue;
+    return { dispatched, programs: programs.size, pooledBytes: this.#pool.held };
+  }
+
+  allocate(elements: number, dtype: DType): Buffer {
+    const memory = this.#pool.take(4 * Math.max(1, elements));
+    this.liveBuffers++;
+    this.liveBytes += 4 * elements;
+    this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
+    return { memory, elements, dtype };
+  }
+
+  /** Commands run in their order, so memory can be taken again while they still use it. */
+  free({ memory, elements }: Buffer): void {
+    this.liveBuffers--;
+    this.liveBytes -= 4 * elements;
+    this.#pool.give(memory as Pooled);
+  }
+
+  write(buffer: Buffer, values: ArrayLike<number>): void {
+    this.#throwFailure();
+    if (values.length === 0) return;
+    const data = buffer.dtype === "f32" ? Float32Array.from(values) : Int32Array.from(values);
+    this.#queue.write(buffer.memory as Pooled, data);
+  }
+
+  readSync(): never {
+    throw new Error("webgpu: values arrive later; use `await tensor.data()`, not dataSync or item");
+  }
+
+  async read(view: View): Promise<Float32Array | Int32Array> {
+    this.#throwFailure();
+    const size = sizeOf(view.shape);
+    const type = view.dtype === "f32" ? Float32Array : Int32Array;
+    if (size === 0) return new type(0);
+    const bytes = 4 * size;
+    const staging = this.#takeStaging(bytes);
+    this.#withTemporaries((gpu) => {
+      const packed = gpu.packed(view);
+      this.#queue.copyOut(pooledOf(packed), 4 * packed.offset, staging, bytes);
+    });
+    try {
+      await staging.mapAsync(1, 0, bytes);
+    } catch (error) {
+      throw this.#failure ?? new Error(`webgpu: reading ${bytes} bytes failed: ${error}`);
+    }
+    const values = new type(staging.getMappedRange(0, bytes).slice(0));
+    staging.unmap();
+    this.#staging.get(staging.size)!.push(staging);
+    this.#throwFailure();
+    return values;
+  }
+
+  supports(definition: Definition): boolean {
+    return isExpressed(definition) || kernelOf(definition) !== undefined;
+  }
+
+  run(definition: Definition, call: KernelCall): void {
+    this.#throwFailure();
+    if (isExpressed(definition)) {
+      this.#withTemporaries((gpu) => runElementwise(gpu, definition, call));
+      return;
+    }
+    const kernel = kernelOf(definition);
+    if (kernel === undefined) {
+      const { missing } = (definition as unknown as { wgsl: { missing: string } }).wgsl;
+      throw new Error(`${definition.name}: no kernel on the webgpu device (${missing})`);
+    }
+    this.#withTemporaries((gpu) => {
+      const packed = (view: View, i: number) => {
+        const shape = operandShape(definition.shape, call, i);
+        return gpu.packed({
+          ...view,
+          shape,
+          strides: broadcastStrides(view.shape, view.strides, shape),
+        });
+      };
+      const inputs = kernel.strided ? call.inputs : call.inputs.map(packed);
+      kernel.run(gpu, { ...call, inputs });
+    });
+  }
+
+  /** Ends the device; nothing can be done with its tensors any more. */
+  destroy(): void {
+    this.#gpu.destroy();
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure;
+    if (failure !== undefined) throw failure;
+  }
+
+  #withTemporaries(body: (gpu: Launcher) => void): void {
+    const taken: Pooled[] = [];
+    const temporary = (elements: number, dtype: DType = "f32"): View => {
+      const memory = this.#pool.take(4 * Math.max(1, elements));
+      taken.push(memory);
+      const buffer = { memory, elements, dtype };
+      return { buffer, dtype, shape: [elements], strides: [1], offset: 0 };
+    };
+    const gpu: Launcher = {
+      dispatch: (program) => this.#queue.dispatch(program),
+      temporary,
+      packed: (view) => {
+        if (isContiguous(view.shape, view.strides)) return view;
+        const memory = temporary(sizeOf(view.shape), view.dtype);
+        const target = { ...memory, shape: view.shape, strides: rowMajor(view.shape) };
+        copy(gpu, view, target);
+        return target;
+      },
+    };
+    try {
+      body(gpu);
+    } finally {
+      for (const memory of taken) this.#pool.give(memory);
+    }
+  }
+
+  #takeStaging(bytes: number): GPUBuffer {
+    let size = 256;
+    while (size < bytes) size *= 2;
+    const kept = this.#staging.get(size);
+    if (kept === undefined) this.#staging.set(size, []);
+    return kept?.pop() ?? this.#gpu.createBuffer({ size, usage: 0x1 | 0x8 });
+  }
+}

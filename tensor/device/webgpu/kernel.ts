@@ -1,0 +1,47 @@
+/** The WGSL entry of an op's row: which programs to dispatch, on which views. */
+
+import type { DType } from "../../dtype.ts";
+import type { KernelCall } from "../../op.ts";
+import type { View } from "../device.ts";
+
+export interface WgslKernel {
+  /** True where the kernel reads strided inputs itself; otherwise they arrive packed. */
+  readonly strided?: boolean;
+  readonly run: (gpu: Launcher, call: KernelCall) => void;
+}
+
+/** A view that a program reads, or also writes. */
+export interface Bound {
+  readonly view: View;
+  readonly written?: boolean;
+}
+
+/** Whole numbers are u32 to the program; those of `floats` are f32. */
+export type Uniforms = Readonly<Record<string, number>>;
+
+export interface Dispatch {
+  /** dtype_op_tile, and what else the text depends on: one name, one text. */
+  readonly name: string;
+  /**
+   * WGSL with an entry point `main`. Each view is an array of its name, whose first element is at
+   * p.NAME_at; uniforms are fields of p; see prelude in program.ts for what else is there.
+   */
+  readonly code: () => string;
+  readonly reads: Readonly<Record<string, View>>;
+  readonly writes: Readonly<Record<string, View>>;
+  readonly uniforms?: Uniforms;
+  readonly floats?: Uniforms;
+  /** Workgroups: `unit` in the program runs through 0 … groups - 1. */
+  readonly groups: number;
+}
+
+export interface Launcher {
+  dispatch(program: Dispatch): void;
+  /** Memory that is free again when the kernel has been launched; its contents are undefined. */
+  temporary(elements: number, dtype?: DType): View;
+  /** The view itself where it is packed, else a temporary packed copy. */
+  packed(view: View): View;
+}
+
+/** Element types as WGSL has them in memory: a bool is 0 or 1 in a word. */
+export const WGSL_TYPE: Readonly<Record<DType, string>> = { f32: "f32", i32: "i32", bool: "u32" };

@@ -1,0 +1,35 @@
+/** The GPU that these tests run on, or why there is none: then they are skipped, and counted. */
+
+import { after, test } from "node:test";
+import { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
+import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
+
+const wanted = process.env.ANAMNESIS_ADAPTER;
+
+async function find(): Promise<{ device?: WebGpuDevice; reason: string }> {
+  try {
+    const gpu = await findGpu(wanted === undefined ? {} : { adapter: wanted });
+    return { device: new WebGpuDevice(gpu), reason: "" };
+  } catch (error) {
+    return { reason: (error as Error).message };
+  }
+}
+
+const found = await find();
+let skipped = 0;
+
+after(() => found.device?.destroy());
+if (found.device) console.log(`webgpu: ${found.device.description}`);
+
+/** A test that needs the GPU. */
+export function gpuTest(name: string, body: (device: WebGpuDevice) => Promise<void>): void {
+  const { device, reason } = found;
+  if (device !== undefined) {
+    test(name, () => body(device));
+    return;
+  }
+  if (skipped++ === 0) {
+    process.on("exit", () => console.log(`SKIPPED ${skipped} tests without a GPU: ${reason}`));
+  }
+  test(name, { skip: true }, () => {});
+}
