@@ -139,7 +139,11 @@ export const trainShape = z.strictObject({
   seed: z.int().min(0).max(0xffffffff).default(1).describe("Seed of everything random"),
   method: z.enum(methods).default("grpo").describe("How recall is trained"),
   reward: z.enum(rewards).default("alias").describe("What counts as a right answer in training"),
-  device: z.enum(["wasm", "reference"]).default("wasm").describe("Where tensors live"),
+  device: z
+    .string()
+    .regex(/^(wasm|reference|webgpu(:.+)?)$/, "expected wasm, webgpu, webgpu:ADAPTER or reference")
+    .default("wasm")
+    .describe("Where tensors live: wasm, webgpu, webgpu:ADAPTER (part of its name) or reference"),
   wide: z
     .boolean()
     .default(false)

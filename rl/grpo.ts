@@ -84,7 +84,7 @@ export async function updatePolicy(
   const reports: UpdateReport[] = [];
   for (let epoch = 0; epoch < epochs; epoch++) {
     for (const examples of steps) {
-      reports.push(optimizerStep(policy, optimizer, examples, settings, options));
+      reports.push(await optimizerStep(policy, optimizer, examples, settings, options));
     }
   }
   return reports;
@@ -120,31 +120,39 @@ interface StepOptions {
   readonly reference: ParameterTree | undefined;
 }
 
-/** One optimizer step: gradients of all micro-batches summed, clipped, applied. */
-function optimizerStep(
+/** One optimizer step: gradients of all micro-batches summed, clipped, applied; then it is observed. */
+async function optimizerStep(
   policy: Model,
   optimizer: AdamW,
   examples: readonly Example[],
   settings: GrpoSettings,
   { learningRate, reference }: StepOptions,
-): UpdateReport {
+): Promise<UpdateReport> {
   const sums = { loss: 0, low: 0, high: 0, largest: 0, kl: 0, tokens: 0 };
   requireGradients(policy.parameters);
-  let total: Map<string, Tensor> | undefined;
-  const gradNorm = scope(() => {
-    for (const micro of microBatches(examples)) {
-      total = scope(() => {
-        const parts = microLoss(policy, micro, settings, reference);
-        const { loss, ratio, kl } = parts;
-        sums.loss += loss.item();
-        sums.kl += kl?.item() ?? 0;
-        observe(sums, ratio.dataSync(), micro, settings);
-        return gradientsOf(loss, policy.parameters, total);
+  const batches = microBatches(examples);
+  const { parts, norm } = scope(() => {
+    let total: Map<string, Tensor> | undefined;
+    const parts = batches.map((micro) => {
+      const [observed, sum] = scope(() => {
+        const { loss, ratio, kl } = microLoss(policy, micro, settings, reference);
+        const sum = gradientsOf(loss, policy.parameters, total);
+        return [[loss, ratio, kl].map((t) => t?.detach()), sum] as const;
       });
-    }
+      total = sum;
+      return observed;
+    });
     // No rollout had an advantage: there is nothing to learn from, and no step is taken.
-    return total === undefined ? 0 : optimizer.update(total, learningRate).item();
+    return { parts, norm: total && optimizer.update(total, learningRate) };
   });
+  for (const [i, [loss, ratio, kl]] of parts.entries()) {
+    sums.loss += (await loss!.data())[0]!;
+    sums.kl += (await kl?.data())?.[0] ?? 0;
+    observe(sums, await ratio!.data(), batches[i]!, settings);
+    for (const t of [loss, ratio, kl]) t?.dispose();
+  }
+  const gradNorm = (await norm?.data())?.[0] ?? 0;
+  norm?.dispose();
   const share = (n: number): number => (sums.tokens === 0 ? 0 : n / sums.tokens);
   return {
     loss: sums.loss,

@@ -28,10 +28,16 @@ async function main(): Promise<void> {
   const resolved = resolveConfig(process.argv.slice(2));
   if (resolved.help !== null) return console.log(resolved.help);
   if (resolved.dryRun) return console.log(dryRunText(resolved));
-  const { device, wide, deterministic } = resolved.config;
-  await setDevice(device, { wide, deterministic });
+  await chooseDevice(resolved.config);
   using run = openFolder(resolved);
   await train(run, resolved.resume !== null);
+}
+
+/** Says which GPU it is, for that is not the user's choice alone. */
+async function chooseDevice({ device, wide, deterministic }: TrainConfig): Promise<void> {
+  const name = device as Parameters<typeof setDevice>[0];
+  const made = await setDevice(name, device === "wasm" ? { wide, deterministic } : undefined);
+  if ("description" in made) console.log(`webgpu: ${made.description}`);
 }
 
 function openFolder({ config, out, resume }: ResolvedRun): Run<TrainConfig> {

@@ -6,6 +6,7 @@ import { broadcastStrides, isContiguous, rowMajor, sizeOf } from "../../shape.ts
 import { operandShape } from "../../signature.ts";
 import type { Buffer, Device, View } from "../device.ts";
 import { copy } from "./copy.ts";
+import { awaited } from "./dawn.ts";
 import { isExpressed, runElementwise } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
 import type { Launcher, WgslKernel } from "./kernel.ts";
@@ -47,13 +48,16 @@ export class WebGpuDevice implements Device {
       const { message } = (event as GPUUncapturedErrorEvent).error;
       this.#failure ??= new Error(`webgpu: ${message.trim()} (near ${this.#queue.last})`);
     });
-    device.lost.then(({ reason, message }) => {
-      if (reason === "destroyed") return;
-      this.#failure = new Error(
-        `webgpu: the device was lost (${message.trim() || reason}) after ${this.#queue.last}; ` +
-          "what it held is gone: go on from the last checkpoint",
-      );
-    });
+    // Dawn in a process keeps it alive, and busy, for whoever waits for the loss of a device.
+    if (provider === "own") device.lost.then((info) => this.#lose(info));
+  }
+
+  #lose({ reason, message }: GPUDeviceLostInfo): void {
+    if (reason === "destroyed") return;
+    this.#failure = new Error(
+      `webgpu: the device was lost (${message.trim() || reason}) after ${this.#queue.last}; ` +
+        "what it held is gone: go on from the last checkpoint",
+    );
   }
 
   /** Dispatches so far, programs compiled, bytes of pooled buffers in use or kept. */
@@ -100,8 +104,11 @@ export class WebGpuDevice implements Device {
       this.#queue.copyOut(pooledOf(packed), 4 * packed.offset, staging, bytes);
     });
     try {
-      await staging.mapAsync(1, 0, bytes);
+      await awaited(staging.mapAsync(1, 0, bytes));
     } catch (error) {
+      const never = new Promise<undefined>((resolve) => setTimeout(resolve, 1000, undefined));
+      const info = await awaited(Promise.race([this.#gpu.lost, never]));
+      if (info !== undefined) this.#lose(info);
       throw this.#failure ?? new Error(`webgpu: reading ${bytes} bytes failed: ${error}`);
     }
     const values = new type(staging.getMappedRange(0, bytes).slice(0));

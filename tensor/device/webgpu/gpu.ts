@@ -1,6 +1,6 @@
 /** Finding a GPU: a runtime's or browser's own `navigator.gpu`, else Dawn through npm `webgpu`. */
 
-import { createRequire } from "node:module";
+import { awaited, dawn } from "./dawn.ts";
 
 export interface GpuOptions {
   /** Part of the adapter's name or of its driver's description; default: the system's choice. */
@@ -18,34 +18,15 @@ export interface Gpu {
   readonly features: readonly string[];
 }
 
-/** What create() of npm webgpu returned: without a lasting reference the process dies under load. */
-const pinned: GPU[] = [];
-
-interface Dawn {
-  create(flags: string[]): GPU;
-  readonly globals: object;
-}
-
 const own = (): GPU | undefined => (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
 
-/** Dawn, told by flags such as "backend=vulkan" or "adapter=NAME" what to look for. */
-function dawn(adapter: string | undefined): GPU | string {
-  let found: Dawn;
+/** Dawn, or why it can't be had. */
+function dawnOr(adapter: string | undefined): GPU | string {
   try {
-    found = createRequire(import.meta.url)("webgpu") as Dawn;
+    return dawn(adapter);
   } catch (error) {
-    return `npm package webgpu can't be loaded (${firstLine(error)}): npm install webgpu`;
+    return `the package can't be loaded (${firstLine(error)}): npm install webgpu`;
   }
-  const names = Object.getOwnPropertyNames(found.globals).filter((name) => !(name in globalThis));
-  for (const name of names) {
-    Object.defineProperty(globalThis, name, {
-      value: (found.globals as Record<string, unknown>)[name],
-      ...{ configurable: true, writable: true },
-    });
-  }
-  const gpu = found.create(adapter === undefined ? [] : [`adapter=${adapter}`]);
-  pinned.push(gpu);
-  return gpu;
 }
 
 const firstLine = (error: unknown): string =>
@@ -70,13 +51,13 @@ const FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
 export async function findGpu({ adapter: wanted, provider }: GpuOptions = {}): Promise<Gpu> {
   const tried: string[] = [];
   for (const name of provider === undefined ? (["own", "dawn"] as const) : [provider]) {
-    const gpu = name === "own" ? own() : dawn(wanted);
+    const gpu = name === "own" ? own() : dawnOr(wanted);
     const what = name === "own" ? "navigator.gpu" : "Dawn (npm webgpu)";
     if (gpu === undefined) tried.push(`${what}: this runtime has none`);
     else if (typeof gpu === "string") tried.push(`${what}: ${gpu}`);
     else {
       try {
-        const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+        const adapter = await awaited(gpu.requestAdapter({ powerPreference: "high-performance" }));
         if (adapter === null) tried.push(`${what}: no adapter`);
         else {
           const { info } = adapter;
@@ -87,10 +68,9 @@ export async function findGpu({ adapter: wanted, provider }: GpuOptions = {}): P
             const requiredLimits = Object.fromEntries(
               LIMITS.map((limit) => [limit, adapter.limits[limit]]),
             );
-            const device = await adapter.requestDevice({
-              requiredFeatures: features,
-              requiredLimits,
-            });
+            const device = await awaited(
+              adapter.requestDevice({ requiredFeatures: features, requiredLimits }),
+            );
             return { device, provider: name, name: full, features };
           }
           tried.push(`${what}: only ${full}`);

@@ -1,0 +1,68 @@
+/** Dawn through npm `webgpu`, taught to let a process end and to sleep while nothing is awaited. */
+// Dawn looks for finished work in a callback of setImmediate that asks for the next one, as long as
+// it has a device: such a process would never end, and never rest. Its callbacks are recognised (they
+// are native functions) and no longer keep the event loop alive; while somebody waits, our own do.
+
+import { createRequire } from "node:module";
+
+interface Dawn {
+  create(flags: string[]): GPU;
+  readonly globals: object;
+}
+
+/** What create() returned: without a lasting reference the process dies under load. */
+const pinned: GPU[] = [];
+let loaded: Dawn | undefined;
+let waiting = 0;
+
+type Immediate = (callback: (...args: unknown[]) => void, ...args: unknown[]) => unknown;
+
+function teachToRest(): Immediate {
+  const later = globalThis.setImmediate as Immediate;
+  // Nameless native constructors without parameters: a promise's resolve() has one, and is none.
+  const isDawns = (f: Parameters<Immediate>[0]) =>
+    f.length === 0 &&
+    f.name === "" &&
+    Object.hasOwn(f, "prototype") &&
+    /\{\s*\[native code\]\s*\}$/.test(`${f}`);
+  const taught: Immediate = (callback, ...args) => {
+    const handle = later(callback, ...args) as { unref?: () => void };
+    if (isDawns(callback)) handle.unref?.();
+    return handle;
+  };
+  globalThis.setImmediate = Object.assign(taught, globalThis.setImmediate) as typeof setImmediate;
+  return later;
+}
+let later: Immediate | undefined;
+
+function turn(): void {
+  if (waiting > 0) later!(turn);
+}
+
+/** Awaits what Dawn promises, with the event loop kept going. */
+export async function awaited<T>(promise: Promise<T>): Promise<T> {
+  if (later === undefined) return promise;
+  if (waiting++ === 0) turn();
+  try {
+    return await promise;
+  } finally {
+    waiting--;
+  }
+}
+
+/** Dawn, told which adapter to take; throws where the package can't be loaded. */
+export function dawn(adapter: string | undefined): GPU {
+  if (loaded === undefined) {
+    loaded = createRequire(import.meta.url)("webgpu") as Dawn;
+    const { globals } = loaded;
+    for (const name of Object.getOwnPropertyNames(globals)) {
+      if (name in globalThis) continue;
+      const value = (globals as Record<string, unknown>)[name];
+      Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+    }
+    later = teachToRest();
+  }
+  const gpu = loaded.create(adapter === undefined ? [] : [`adapter=${adapter}`]);
+  pinned.push(gpu);
+  return gpu;
+}
