@@ -188,6 +188,13 @@ for (const runtime of runtimes) {
   tests = suite(runtime, tests === undefined ? { skipped } : { skipped, tests });
 }
 for (const runtime of runtimes) trainingRun(runtime);
+const gpu = process.env.ANAMNESIS_NO_GPU === undefined ? ["--need-gpu"] : [];
+check("the webgpu device on all three", [bun, "run", "scripts/test_webgpu.ts", ...gpu], {
+  judge: (output) => {
+    console.log(output.trimEnd());
+    return undefined;
+  },
+});
 check("matrix products on Bun", [bun, "run", "bench/gemm.ts", "--quick", "--json"], {
   judge: (output) => {
     const { peakGflops, rows } = JSON.parse(output.slice(output.indexOf("{")));

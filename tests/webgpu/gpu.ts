@@ -1,6 +1,6 @@
 /** The GPU that these tests run on, or why there is none: then they are skipped, and counted. */
 
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
 import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
 
@@ -18,7 +18,6 @@ async function find(): Promise<{ device?: WebGpuDevice; reason: string }> {
 const found = await find();
 let skipped = 0;
 
-after(() => found.device?.destroy());
 if (found.device) console.log(`webgpu: ${found.device.description}`);
 
 /** A test that needs the GPU. */

@@ -50,8 +50,8 @@ export async function awaited<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-/** Dawn, told which adapter to take; throws where the package can't be loaded. */
-export function dawn(adapter: string | undefined): GPU {
+/** Dawn, told by flags which adapter to take; throws where the package can't be loaded. */
+export function dawn(flags: readonly string[]): GPU {
   if (loaded === undefined) {
     loaded = createRequire(import.meta.url)("webgpu") as Dawn;
     const { globals } = loaded;
@@ -62,7 +62,7 @@ export function dawn(adapter: string | undefined): GPU {
     }
     later = teachToRest();
   }
-  const gpu = loaded.create(adapter === undefined ? [] : [`adapter=${adapter}`]);
+  const gpu = loaded.create([...flags]);
   pinned.push(gpu);
   return gpu;
 }

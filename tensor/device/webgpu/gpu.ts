@@ -7,6 +7,10 @@ export interface GpuOptions {
   readonly adapter?: string;
   /** "own": only navigator.gpu; "dawn": only npm webgpu; default: whichever is there, in this order. */
   readonly provider?: "own" | "dawn";
+  /** More of what Dawn is told, such as "backend=vulkan". */
+  readonly flags?: readonly string[];
+  /** Limits that every adapter has, though this one may have more; and no optional features. */
+  readonly modest?: boolean;
 }
 
 /** An adapter's device, and what is known of both. */
@@ -21,9 +25,9 @@ export interface Gpu {
 const own = (): GPU | undefined => (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
 
 /** Dawn, or why it can't be had. */
-function dawnOr(adapter: string | undefined): GPU | string {
+function dawnOr(flags: readonly string[]): GPU | string {
   try {
-    return dawn(adapter);
+    return dawn(flags);
   } catch (error) {
     return `the package can't be loaded (${firstLine(error)}): npm install webgpu`;
   }
@@ -48,10 +52,12 @@ const LIMITS = [
 const FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
 
 /** The first adapter that fits, and a device on it. Throws an error that says what was looked for. */
-export async function findGpu({ adapter: wanted, provider }: GpuOptions = {}): Promise<Gpu> {
+export async function findGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const { adapter: wanted, provider, flags = [], modest = false } = options;
+  const told = wanted === undefined ? flags : [...flags, `adapter=${wanted}`];
   const tried: string[] = [];
   for (const name of provider === undefined ? (["own", "dawn"] as const) : [provider]) {
-    const gpu = name === "own" ? own() : dawnOr(wanted);
+    const gpu = name === "own" ? own() : dawnOr(told);
     const what = name === "own" ? "navigator.gpu" : "Dawn (npm webgpu)";
     if (gpu === undefined) tried.push(`${what}: this runtime has none`);
     else if (typeof gpu === "string") tried.push(`${what}: ${gpu}`);
@@ -64,9 +70,9 @@ export async function findGpu({ adapter: wanted, provider }: GpuOptions = {}): P
           const title = [info.vendor, info.device || info.architecture].filter(Boolean).join(" ");
           const full = `${title || "unnamed"}${info.description ? ` (${info.description})` : ""}`;
           if (wanted === undefined || full.toLowerCase().includes(wanted.toLowerCase())) {
-            const features = FEATURES.filter((feature) => adapter.features.has(feature));
+            const features = FEATURES.filter((name) => !modest && adapter.features.has(name));
             const requiredLimits = Object.fromEntries(
-              LIMITS.map((limit) => [limit, adapter.limits[limit]]),
+              (modest ? [] : LIMITS).map((limit) => [limit, adapter.limits[limit]]),
             );
             const device = await awaited(
               adapter.requestDevice({ requiredFeatures: features, requiredLimits }),

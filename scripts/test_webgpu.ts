@@ -1,0 +1,73 @@
+/** The tests of the webgpu device on Bun, Node and Deno, each file in a process of its own. */
+// Question: do the WGSL kernels agree with f64 on this machine's GPU? Where there is none, Chromium's
+// software GPU is taken (Debian: chromium-common, libvulkan1); without it every test is skipped, in
+// so many words, and with --need-gpu that is a failure.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+const { values: options } = parseArgs({
+  options: {
+    "need-gpu": { type: "boolean", default: false },
+    only: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+if (options.help) {
+  console.log("scripts/test_webgpu.ts [--need-gpu] [--only bun|node|deno]");
+  process.exit(0);
+}
+
+const root = join(import.meta.dirname, "..");
+const folder = "tests/webgpu";
+const files = readdirSync(join(root, folder)).filter((name) => name.endsWith(".gpu.ts"));
+
+/** Chromium's software GPU, for whoever has set no driver. */
+const SOFTWARE = "/usr/lib/chromium/vk_swiftshader_icd.json";
+const env = { XDG_RUNTIME_DIR: "/tmp", ...process.env, NO_COLOR: "1" };
+if (existsSync(SOFTWARE) && !("VK_ICD_FILENAMES" in process.env)) {
+  Object.assign(env, { VK_ICD_FILENAMES: SOFTWARE });
+}
+
+/** The runtime that CI installed, else the one on the PATH. */
+const program = (name: string): string =>
+  [".runtimes/node_modules/.bin", "node_modules/.bin"]
+    .map((path) => join(root, path, name))
+    .find((path) => existsSync(path)) ?? name;
+
+const RUNTIMES = {
+  bun: [program("bun"), "test", "--timeout", "240000"],
+  node: [program("node"), "--test", "--test-timeout=240000"],
+  deno: [program("deno"), "test", "-A", "--no-check"],
+} as const;
+/** What each runner prints of its sums. */
+const PASSED = /^\s*(\d+) pass$|^ℹ pass (\d+)$|\| (\d+) passed(?: \((\d+) steps\))?/m;
+
+let [passed, failed, skipped] = [0, 0, 0];
+for (const [name, command] of Object.entries(RUNTIMES)) {
+  if (options.only !== undefined && options.only !== name) continue;
+  for (const file of files) {
+    const started = performance.now();
+    const [exe, ...args] = [...command, `./${folder}/${file}`];
+    const limits = { timeout: 600_000, maxBuffer: 1 << 28 };
+    const run = spawnSync(exe!, args, { cwd: root, env, encoding: "utf8", ...limits });
+    const output = `${run.stdout}${run.stderr}`;
+    const without = Number(/SKIPPED (\d+) tests without a GPU/.exec(output)?.[1] ?? 0);
+    const sums = PASSED.exec(output)?.slice(1).filter(Boolean).map(Number) ?? [];
+    const count = Math.max(0, ...sums);
+    const wrong = run.status !== 0 || count === 0 || (options["need-gpu"] && without > 0);
+    const seconds = ((performance.now() - started) / 1000).toFixed(0);
+    if (wrong) console.log(output.slice(-6000));
+    const told = without > 0 ? `, ${without} skipped: no GPU` : "";
+    console.log(
+      `${wrong ? "FAILED" : "ok"}  ${file} on ${name}: ${count} passed${told} (${seconds} s)`,
+    );
+    passed += count;
+    failed += wrong ? 1 : 0;
+    skipped += without;
+  }
+}
+console.log(`webgpu: ${passed} passed, ${failed} failed, ${skipped} skipped for want of a GPU`);
+process.exitCode = failed > 0 ? 1 : 0;

@@ -1,0 +1,142 @@
+/** The device itself: churn, order of writes, limits, errors, programs under default limits, the end. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import * as fc from "fast-check";
+import { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
+import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
+import { sizeClass } from "../../tensor/device/webgpu/pool.ts";
+import { noGrad, ops, scope, setDevice, type Tensor, tensor, zeros } from "../../tensor/mod.ts";
+import type { Definition } from "../../tensor/op.ts";
+import { canCollect, collectGarbage } from "../support/garbage.ts";
+import { invoke, materialise, SEED, samples } from "../support/samples.ts";
+import { gpuTest } from "./gpu.ts";
+
+async function collectTwice(): Promise<void> {
+  let turns = 0;
+  await collectGarbage(() => ++turns > 2);
+}
+
+gpuTest(
+  "3,000 dispatches with buffers that come and go end right, and leave nothing",
+  async (device) => {
+    const before = device.liveBuffers;
+    const { dispatched } = device.counts;
+    let x = tensor([1, 2, 3, 4], [4], { device });
+    for (let turn = 0; turn < 1500; turn++) {
+      // Sizes change, so that buffers of many classes are taken and given back.
+      const other = scope(() =>
+        zeros([4 * (1 + (turn % 37))], { device })
+          .slice([[0, 4]])
+          .add(x),
+      );
+      const next = other.sub(turn % 2 === 0 ? 1 : -1);
+      for (const t of [x, other]) t.dispose();
+      x = next;
+      if (turn % 300 === 0 && canCollect) await collectTwice();
+    }
+    assert.deepEqual([...(await x.data())], [1, 2, 3, 4]);
+    x.dispose();
+    assert.ok(device.counts.dispatched - dispatched >= 3000);
+    assert.equal(device.liveBuffers, before);
+  },
+);
+
+gpuTest(
+  "memory that was freed and written anew does not reach commands of before",
+  async (device) => {
+    const first = tensor([1, 2, 3, 4], [4], { device });
+    const doubled = first.mul(2);
+    first.dispose();
+    const second = tensor([10, 20, 30, 40], [4], { device }); // takes the memory of the first
+    const both = doubled.add(second);
+    assert.deepEqual([...(await both.data())], [12, 24, 36, 48]);
+    for (const t of [doubled, second, both]) t.dispose();
+  },
+);
+
+gpuTest("more workgroups than a row of the grid has", async (device) => {
+  const rows = 65_600;
+  const sums = scope(() => zeros([rows, 2], { device }).add(1).sum(-1));
+  const values = await sums.data();
+  assert.equal(values.length, rows);
+  assert.ok(values.every((x) => x === 2));
+  sums.dispose();
+});
+
+gpuTest(
+  "a tensor that the adapter can't bind is refused, with its size and the limit",
+  async (device) => {
+    assert.throws(
+      () => zeros([2 ** 20, 2 ** 14], { device }),
+      /webgpu: a tensor of 68719476736 bytes was asked for; this adapter binds at most \d+ at once/,
+    );
+  },
+);
+
+gpuTest("values are awaited: reading at once says how", async (device) => {
+  const x = tensor([1], [1], { device });
+  assert.throws(() => x.dataSync(), /webgpu: values arrive later; use `await tensor.data\(\)`/);
+  x.dispose();
+});
+
+gpuTest("after destroy() nothing hangs: reading fails", async () => {
+  const device = new WebGpuDevice(await findGpu());
+  const x = tensor([1, 2], [2], { device });
+  device.destroy();
+  await assert.rejects(() => x.data());
+});
+
+test("an adapter that isn't there: the error says what was looked for and how to get one", async () => {
+  await assert.rejects(
+    () => setDevice("webgpu:no such adapter"),
+    /webgpu: found no GPU named "no such adapter". Looked at .*Dawn.*apt-get install chromium-common/,
+  );
+});
+
+test("buffers have sizes of powers of two and their halves", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 2 ** 31 }), (bytes) => {
+      const size = sizeClass(bytes);
+      assert.ok(size >= bytes && size % 4 === 0 && (size === 256 || size < 2 * bytes));
+    }),
+    { seed: SEED },
+  );
+});
+
+test("every program compiles for an adapter that has no more than it must", async () => {
+  const gpu = await findGpu({ provider: "dawn", flags: ["backend=null"], modest: true });
+  const device = new WebGpuDevice(gpu);
+  assert.equal(gpu.device.limits.maxComputeInvocationsPerWorkgroup, 256);
+  const names = Object.entries(ops) as unknown as [string, { definition: Definition }][];
+  for (const [, { definition }] of names) {
+    if (!device.supports(definition) && !("composed" in definition)) continue;
+    fc.assert(
+      fc.property(samples(definition, "small"), (drawn) => {
+        scope(() => {
+          const inputs = materialise(drawn, device, definition.updates !== undefined);
+          noGrad(() =>
+            invoke(ops[definition.name as "add"] as never, definition, inputs, drawn.options),
+          );
+        });
+      }),
+      { seed: SEED, numRuns: 8 },
+    );
+  }
+  const last: Tensor = zeros([1], { device });
+  await last.data(); // throws what went wrong before it
+  assert.ok(device.counts.programs > 60, `${device.counts.programs} programs`);
+  device.destroy();
+});
+
+gpuTest("a process that has computed on a GPU ends by itself", async () => {
+  const child = fileURLToPath(new URL("../children/webgpu.ts", import.meta.url));
+  const command = "Deno" in globalThis ? ["run", "--quiet", "-A", child] : [child];
+  const { status, stdout, stderr, signal } = spawnSync(process.execPath, command, {
+    timeout: 60_000,
+  });
+  assert.equal(status, 0, `status ${status} ${signal}: ${stdout}${stderr}`);
+  assert.match(`${stdout}`, /7,10,15,22[\s\S]*end of the program/);
+});

@@ -1,0 +1,156 @@
+/** The model on a GPU: gradients, optimizer, sampling and a GRPO step agree with the wasm device. */
+
+import assert from "node:assert/strict";
+import { sequenceBatch } from "../../model/batch.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { AdamW } from "../../model/optimizer.ts";
+import { gradientsOf, initialParameters, requireGradients } from "../../model/parameters.ts";
+import { pretrain } from "../../model/pretrain.ts";
+import { sample } from "../../model/sample.ts";
+import { batchLogProbs } from "../../model/score.ts";
+import { trainConfig } from "../../rl/config.ts";
+import { updatePolicy } from "../../rl/grpo.ts";
+import type { Rollout } from "../../rl/rollout.ts";
+import { WasmDevice } from "../../tensor/device/wasm/device.ts";
+import { type Device, scope, type Tensor, useDevice } from "../../tensor/mod.ts";
+import { tinyConfig } from "../tiny_model.ts";
+import { gpuTest } from "./gpu.ts";
+
+const config = tinyConfig({ initializer_range: 0.3, vocab_size: 50, hidden_size: 32 });
+const wasm = new WasmDevice({ threads: 1 });
+const batch = sequenceBatch(
+  Array.from({ length: 4 }, (_, row) =>
+    Array.from({ length: 9 + row }, (_, i) => (row * 7 + i * i) % 50),
+  ),
+);
+
+/** Runs `body` with a device as the current one, and the same start weights on it. */
+async function on<T>(
+  device: Device,
+  body: (parameters: Map<string, Tensor>, own: ModelConfig) => Promise<T>,
+): Promise<T> {
+  const before = useDevice(device);
+  try {
+    return await body(initialParameters(config, { seed: 7 }), config);
+  } finally {
+    useDevice(before);
+  }
+}
+
+async function valuesOf(
+  tree: ReadonlyMap<string, Tensor>,
+): Promise<Map<string, ArrayLike<number>>> {
+  const found = new Map<string, ArrayLike<number>>();
+  for (const [name, t] of tree) found.set(name, await t.data());
+  return found;
+}
+
+function assertClose(
+  mine: ReadonlyMap<string, ArrayLike<number>>,
+  truth: ReadonlyMap<string, ArrayLike<number>>,
+  tolerance: number,
+): void {
+  assert.deepEqual([...mine.keys()], [...truth.keys()]);
+  for (const [name, expected] of truth) {
+    const own = mine.get(name)!;
+    const largest = Array.from(expected).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    Array.from(expected).forEach((x, i) => {
+      const error = Math.abs(own[i]! - x);
+      assert.ok(error <= tolerance * (largest + 1e-3), `${name}[${i}] is ${own[i]}, expected ${x}`);
+    });
+  }
+}
+
+gpuTest("log-probabilities and all gradients are those of wasm", async (device) => {
+  const run = async (parameters: Map<string, Tensor>) => {
+    requireGradients(parameters);
+    const [logProbs, gradients] = scope(() => {
+      const found = batchLogProbs(parameters, config, batch);
+      return [found.detach(), gradientsOf(found.sum(), parameters)] as const;
+    });
+    return {
+      logProbs: new Map([["logProbs", await logProbs.data()]]),
+      all: await valuesOf(gradients),
+    };
+  };
+  const [mine, truth] = [await on(device, run), await on(wasm, run)];
+  assertClose(mine.logProbs, truth.logProbs, 1e-5);
+  assertClose(mine.all, truth.all, 1e-4);
+});
+
+gpuTest(
+  "twenty training steps end with the same bits twice, and near wasm's weights",
+  async (device) => {
+    const run = async (parameters: Map<string, Tensor>) => {
+      const batches = () => batch;
+      const options = { parameters, config, batches, schedule: () => 1e-3, steps: 20 };
+      const { loss } = await pretrain({ ...options, optimizer: { clipNorm: 1 } });
+      return { loss, weights: await valuesOf(parameters) };
+    };
+    const [first, second] = [await on(device, run), await on(device, run)];
+    assert.deepEqual(second, first);
+    const truth = await on(wasm, run);
+    assert.ok(Math.abs(first.loss - truth.loss) < 1e-3, `${first.loss}, wasm ${truth.loss}`);
+    assertClose(first.weights, truth.weights, 1e-2);
+  },
+);
+
+const prompts = [[1, 2, 3], [1, 2, 3, 4, 5], [9]];
+
+gpuTest("greedy completions are those of wasm; drawn ones repeat bit for bit", async (device) => {
+  const run = (temperature: number) => (parameters: Map<string, Tensor>) =>
+    sample(parameters, config, prompts, {
+      ...{ maxNewTokens: 8, samplesPerPrompt: 3, temperature, seed: 5 },
+    });
+  const [mine, truth] = [await on(device, run(0)), await on(wasm, run(0))];
+  assert.deepEqual(mine.tokens, truth.tokens);
+  assert.deepEqual(await on(device, run(1)), await on(device, run(1)));
+});
+
+gpuTest("reported log-probabilities are the training path's up to rounding", async (device) => {
+  await on(device, async (parameters) => {
+    const { tokens, logProbs } = await sample(parameters, config, prompts, { maxNewTokens: 8 });
+    const all = sequenceBatch(prompts.map((prompt, i) => [...prompt, ...tokens[i]!]));
+    const found = await batchLogProbs(parameters, config, all).data();
+    const width = all.shape[1]!;
+    prompts.forEach((prompt, i) => {
+      logProbs[i]!.forEach((x, t) => {
+        const y = found[i * width + prompt.length - 1 + t]!;
+        assert.ok(Math.abs(x - y) < 1e-5, `token ${t} of prompt ${i}: ${x}, training ${y}`);
+      });
+    });
+  });
+});
+
+gpuTest("a GRPO step moves the weights as on wasm", async (device) => {
+  const settings = trainConfig.parse({}).grpo;
+  const drawn = await on(wasm, (parameters) =>
+    sample(parameters, config, prompts, { maxNewTokens: 4, samplesPerPrompt: 4, seed: 3 }),
+  );
+  const rollouts = drawn.tokens.map((tokens, i): Rollout => {
+    const question = { id: `q${Math.floor(i / 4)}`, prompt: prompts[Math.floor(i / 4)]! };
+    const judgement = {
+      score: i % 3 === 0 ? 1 : 0,
+      correct: i % 3 === 0,
+      predicted: "",
+      reason: "",
+    };
+    return { question, tokens, logProbs: drawn.logProbs[i]!, judgement } as unknown as Rollout;
+  });
+  const run = async (parameters: Map<string, Tensor>) => {
+    using optimizer = new AdamW(parameters, { clipNorm: 1 });
+    const own = { ...settings, groupSize: 4, miniBatches: 1, epochs: 2, maxNewTokens: 4 };
+    const options = { learningRate: 1e-3, reference: undefined };
+    const reports = await updatePolicy({ parameters, config }, optimizer, rollouts, own, options);
+    return { reports, weights: await valuesOf(parameters) };
+  };
+  const [mine, truth] = [await on(device, run), await on(wasm, run)];
+  assert.equal(truth.reports[0]!.maxLogRatio, 0);
+  assert.ok(mine.reports[0]!.maxLogRatio < 1e-5, `ratio ${mine.reports[0]!.maxLogRatio}`);
+  assert.ok(mine.reports[0]!.gradNorm > 0);
+  for (const [i, report] of truth.reports.entries()) {
+    assert.ok(Math.abs(mine.reports[i]!.gradNorm / report.gradNorm - 1) < 1e-3);
+    assert.ok(Math.abs(mine.reports[i]!.loss - report.loss) < 1e-4);
+  }
+  assertClose(mine.weights, truth.weights, 1e-2);
+});
