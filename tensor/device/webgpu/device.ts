@@ -50,6 +50,8 @@ export class WebGpuDevice implements Device {
     });
     // Dawn in a process keeps it alive, and busy, for whoever waits for the loss of a device.
     if (provider === "own") device.lost.then((info) => this.#lose(info));
+    // Deno's own GPU corrupts the heap of a process that ends before its device.
+    if (provider === "own") globalThis.process?.on?.("exit", () => device.destroy());
   }
 
   #lose({ reason, message }: GPUDeviceLostInfo): void {
