@@ -13,6 +13,7 @@ import {
   ratios,
 } from "../bench/rivals/results.ts";
 import { CHECKED_ROWS, type GemmTask, type Task } from "../bench/rivals/tasks.ts";
+import { type Metered as Process, Usage } from "../bench/rivals/usage.ts";
 
 const gemm = (m: number, k: number, n: number): GemmTask => {
   return { kind: "gemm", m, k, n, transpose: "NN" };
@@ -74,9 +75,11 @@ test("ratios are of rows that both have; expectations follow from them", () => {
   close(/^OpenBLAS/, 2);
 });
 
+const MEASURED = { date: "2020-01-01", commit: "abc", load: 0.1, strangers: 0 };
 const results = (own: readonly Row[], ids: readonly string[]): Results => ({
-  ...{ date: "2020-01-01", commit: "abc", cpu: "a CPU", cores: 2, load: 0.1, absent: {} },
+  ...{ ...MEASURED, cpu: "a CPU", cores: 2, absent: {} },
   participants: ids.map((id) => ({ id, name: id.toUpperCase(), version: "1", threads: 2 })),
+  parts: Object.fromEntries(own.map(({ part }) => [part, MEASURED])),
   rows: own,
 });
 
@@ -89,6 +92,61 @@ test("a run of some parts replaces these in the earlier one", () => {
     all.participants.map(({ id }) => id),
     ["ours", "pytorch", "jax"],
   );
+});
+
+test("a run of some parts keeps the dates of the others, and most of what kept cores busy", () => {
+  const busy = (timed: number, idle: number) => ({ busy: { timed, idle } });
+  const who = { id: "jax", name: "JAX", version: "1", threads: 2 };
+  const old = { ...results(rows, []), participants: [{ ...who, ...busy(1.9, 0) }] };
+  const later = { date: "2020-02-02", commit: "def", load: 2, strangers: 0.5 };
+  const now: Results = {
+    ...results([row("step", "training step", { ours: 9, jax: 18 }, { width: 64 })], []),
+    ...{ ...later, parts: { step: later }, participants: [{ ...who, ...busy(1.2, 0.1) }] },
+  };
+  const all = merged(old, now);
+  assert.deepEqual(all.parts, { gemm: MEASURED, step: later });
+  assert.deepEqual(all.participants, [{ ...who, ...busy(1.9, 0.1) }]);
+  assert.match(
+    markdown(all),
+    /JAX: 1, 2 threads; 1.9 cores busy when timed, 0.10 when others were/,
+  );
+  assert.match(markdown(all), /GFLOP\/s\n\nCommit abc, 2020-01-01, load average 0.1 at the start/);
+  // The history has no second line for what an earlier commit did.
+  assert.deepEqual(JSON.parse(historyLine(all)).ratios, { "training step": { jax: 2 } });
+});
+
+test("one library in two runtimes is one column", () => {
+  const text = markdown(results(rows, ["ours", "jax", "jax", "pytorch"]));
+  assert.match(text, /\| {2}\| JAX \| PYTORCH \|\n/);
+  assert.equal(text.match(/- JAX: 1, 2 threads/g)!.length, 2);
+});
+
+test("cores are counted apart for who is timed and for who should sleep", async () => {
+  const process = (perTurn: number | undefined) => {
+    let used = 0;
+    const cpuMs = () => {
+      if (perTurn === undefined) return undefined;
+      used += perTurn;
+      return used;
+    };
+    return { cpuMs };
+  };
+  const [active, sleeper, spinner, unknown] = [1, 0, 1000, undefined].map(process) as [
+    Process,
+    Process,
+    Process,
+    Process,
+  ];
+  const usage = new Usage<Process>();
+  const all = [active, sleeper, spinner, unknown];
+  for (const one of all) {
+    assert.equal(usage.of(one), undefined);
+    await usage.during(one, all, () => new Promise((resolve) => setTimeout(resolve, 5)));
+  }
+  assert.ok(usage.of(active)!.timed > 0);
+  assert.deepEqual(usage.of(sleeper), { timed: 0, idle: 0 });
+  assert.ok(usage.of(spinner)!.idle > usage.of(active)!.idle);
+  assert.equal(usage.of(unknown), undefined);
 });
 
 test("the page says what was reached, by how much, and what was not timed", () => {

@@ -9,11 +9,11 @@ import {
 } from "echarts/components";
 import { init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
-import { GROUPS, geometricMean, type Results, ratios } from "./results.ts";
+import { columnsOf, GROUPS, geometricMean, type Results, ratios } from "./results.ts";
 
 use([ScatterChart, GridComponent, LegendComponent, MarkLineComponent, TitleComponent, SVGRenderer]);
 
-const [WIDTH, ROW, TOP, BOTTOM, LEFT] = [900, 52, 104, 56, 210];
+const [WIDTH, ROW, TOP, BOTTOM, LEFT] = [900, 52, 132, 56, 210];
 
 /** Colour and shape by participant: engines of ours are hollow. */
 const LOOK: Record<string, readonly [color: string, symbol: string]> = {
@@ -27,7 +27,7 @@ const LOOK: Record<string, readonly [color: string, symbol: string]> = {
 /** One line for each group of tasks, one mark for each rival: geometric means, as SVG text. */
 export function chart({ rows, participants, cpu, cores }: Results): string {
   const groups = GROUPS.filter((group) => rows.some((row) => row.group === group));
-  const series = participants
+  const series = columnsOf(participants)
     .filter(({ id }) => id !== "ours")
     .map(({ id, name }) => {
       const [color, symbol] = LOOK[id] ?? ["#000000", "circle"];

@@ -1,12 +1,15 @@
 /** The coordinator's side of the protocol: one process, asked one thing at a time. */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Participant } from "./participants.ts";
 import { type Hello, MARK, type Reply, type Request } from "./protocol.ts";
 
 /** Milliseconds after which a participant is taken for lost. */
 const PATIENCE = 300_000;
+/** The unit of Linux' processor times. */
+const TICK_MS = 10;
 
 export class Connection {
   readonly participant: Participant;
@@ -51,6 +54,15 @@ export class Connection {
   ask(request: Request): Promise<Reply> {
     this.child.stdin!.write(`${JSON.stringify(request)}\n`);
     return this.answer();
+  }
+
+  /** Milliseconds of processor time that all its threads have had; undefined outside Linux. */
+  cpuMs(): number | undefined {
+    if (process.platform !== "linux" || this.lost) return undefined;
+    const text = readFileSync(`/proc/${this.child.pid}/stat`, "utf8");
+    // After the name, which may hold spaces: user and system time are the 12th and 13th field.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return TICK_MS * (Number(fields[11]) + Number(fields[12]));
   }
 
   close(): void {

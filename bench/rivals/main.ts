@@ -3,21 +3,19 @@
 // a line of bench/history.jsonl and bench/rivals.svg (not with --quick or --only).
 
 import { spawnSync } from "node:child_process";
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { line, median } from "../support.ts";
+import { line } from "../support.ts";
 import { disagreement } from "./agreement.ts";
-import { chart } from "./chart.ts";
 import { Connection } from "./connection.ts";
-import { folder, install, root } from "./install.ts";
+import { install, root } from "./install.ts";
 import { participantsOf } from "./participants.ts";
 import type { Reply } from "./protocol.ts";
-import { historyLine, markdown } from "./report.ts";
-import { expectations, groupOf, merged, PARTS, type Results, type Row } from "./results.ts";
+import { columnsOf, expectations, groupOf, PARTS, type Results, type Row } from "./results.ts";
+import { save } from "./save.ts";
 import { tasksOf } from "./suite.ts";
 import { flopsOf, labelOf, type Part, type Task, tokensOf } from "./tasks.ts";
+import { Usage } from "./usage.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -34,7 +32,7 @@ if (options.install && !options.help) install();
 const threads = Math.min(2, availableParallelism());
 const everyone = participantsOf(threads);
 if (options.help) {
-  const ids = everyone.map(({ id }) => id).join(" ");
+  const ids = [...new Set(everyone.map(({ id }) => id))].join(" ");
   console.log(
     "bench/rivals/main.ts [--install] [--part gemm|ops|step|decode]… [--only ID]… [--quick | --full] [--json]\n" +
       `ids: ${ids}`,
@@ -58,7 +56,9 @@ const ids = everyone.map(({ id }) => id);
 const only = new Set(chosen("only", options.only ?? ids, ids)).add("ours");
 
 /** Rounds over all participants, and milliseconds of a participant's turn. */
-const [ROUNDS, TURN_MS] = options.quick ? [1, 30] : [4, 150];
+const [ROUNDS, TURN_MS] = options.quick ? [1, 30] : [4, 100];
+/** Turns that took longer than this, together, are enough: the mean over it is long already. */
+const ENOUGH_MS = 3000;
 
 /** Asks, and takes a participant that dies in the middle out of the race. */
 async function ask(connection: Connection, request: Parameters<Connection["ask"]>[0]) {
@@ -85,20 +85,25 @@ async function measure(part: Part, task: Task): Promise<Row> {
     else samples.set(connection, []);
     expected ??= check;
   }
+  const ms: Record<string, number> = {};
   for (let round = 0; round < ROUNDS; round++) {
     for (const [connection, own] of samples) {
-      const reply = await ask(connection, { time: TURN_MS });
-      if (reply.samples) own.push(median([...reply.samples]));
-      else cannot[connection.participant.id] = reply.cannot ?? "gave no times";
+      if (own.reduce((sum, one) => sum + one, 0) > ENOUGH_MS) continue;
+      const turn = () => ask(connection, { time: TURN_MS });
+      const reply = await usage.during(connection, racing, turn);
+      const { id } = connection.participant;
+      if (reply.ms === undefined) {
+        cannot[id] = reply.cannot ?? "gave no time";
+        continue;
+      }
+      own.push(reply.ms);
+      ms[id] = Math.min(ms[id] ?? Infinity, reply.ms);
     }
   }
   for (const connection of [...racing]) await ask(connection, { release: true });
-  const ms = [...samples].flatMap(([{ participant }, own]) =>
-    own.length === 0 ? [] : [[participant.id, Math.min(...own)] as const],
-  );
   const [flops, tokens] = [flopsOf(task), tokensOf(task)];
   return {
-    ...{ part, group: groupOf(task), label: labelOf(task), ms: Object.fromEntries(ms), cannot },
+    ...{ part, group: groupOf(task), label: labelOf(task), ms, cannot },
     ...("width" in task && { width: task.width }),
     ...(flops !== undefined && { flops }),
     ...(tokens !== undefined && { tokens }),
@@ -107,6 +112,7 @@ async function measure(part: Part, task: Task): Promise<Row> {
 
 const absent: Record<string, string> = {};
 const racing = new Set<Connection>();
+const usage = new Usage<Connection>();
 const load = loadavg()[0]!;
 for (const participant of everyone.filter(({ id }) => only.has(id))) {
   const { name, command } = participant;
@@ -121,17 +127,20 @@ for (const participant of everyone.filter(({ id }) => only.has(id))) {
 const started = [...racing];
 const rows: Row[] = [];
 try {
-  const widths = [34, ...started.map(({ participant }) => Math.max(8, participant.id.length))];
+  const columns = columnsOf(
+    started.map(({ participant, hello }) => ({ ...participant, ...hello })),
+  );
+  const widths = [34, ...columns.map(({ id }) => Math.max(8, id.length))];
   for (const part of parts) {
     if (!options.json) {
       const unit = part === "gemm" ? "GFLOP/s" : "ms";
-      console.log(`\n${line([unit, ...started.map(({ participant }) => participant.id)], widths)}`);
+      console.log(`\n${line([unit, ...columns.map(({ id }) => id)], widths)}`);
     }
     for (const task of await tasksOf(part, options.full)) {
       const row = await measure(part, task);
       rows.push(row);
       if (options.json) continue;
-      const cells = started.map(({ participant: { id } }) => {
+      const cells = columns.map(({ id }) => {
         const own = row.ms[id];
         if (own === undefined) return "-";
         return row.flops ? (row.flops / own / 1e6).toFixed(1) : own.toPrecision(3);
@@ -146,12 +155,28 @@ try {
   for (const connection of started) connection.close();
 }
 
-const git = spawnSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" });
+function commitHere(): string {
+  const git = (...args: string[]) => spawnSync("git", args, { cwd: root, encoding: "utf8" });
+  const { status, stdout } = git("rev-parse", "--short", "HEAD");
+  if (status !== 0) return "unknown";
+  const clean = git("diff", "--quiet", "HEAD", "--", "tensor", "model").status === 0;
+  return `${stdout.trim()}${clean ? "" : " with local changes"}`;
+}
+
+const strangers = usage.strangers();
+const measured = {
+  ...{ date: new Date().toISOString().slice(0, 10), commit: commitHere(), load },
+  ...(strangers !== undefined && { strangers }),
+};
 const now: Results = {
-  date: new Date().toISOString().slice(0, 10),
-  commit: git.status === 0 ? git.stdout.trim() : "unknown",
-  ...{ cpu: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism(), load },
-  participants: started.map(({ participant: { id, name }, hello }) => ({ id, name, ...hello })),
+  ...measured,
+  ...{ cpu: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism() },
+  participants: started.map((connection) => {
+    const { participant, hello } = connection;
+    const busy = usage.of(connection);
+    return { id: participant.id, name: participant.name, ...hello, ...(busy && { busy }) };
+  }),
+  parts: Object.fromEntries(parts.map((part) => [part, measured])),
   ...{ absent, rows },
 };
 if (options.json) console.log(JSON.stringify({ bench: "rivals", ...now }));
@@ -164,13 +189,7 @@ else {
   }
 }
 if (!options.quick && options.only === undefined) {
-  const cache = join(folder, "results.json");
-  const earlier = existsSync(cache) && JSON.parse(readFileSync(cache, "utf8"));
-  const all = merged(parts.length === PARTS.length ? undefined : earlier || undefined, now);
-  writeFileSync(cache, JSON.stringify(all));
-  writeFileSync(join(root, "bench/RESULTS.md"), markdown(all));
-  writeFileSync(join(root, "bench/rivals.svg"), chart(all));
-  appendFileSync(join(root, "bench/history.jsonl"), `${historyLine(all)}\n`);
+  save(now, parts.length < PARTS.length);
   if (!options.json)
     console.log("\nwritten: bench/RESULTS.md, bench/rivals.svg, bench/history.jsonl");
 }

@@ -1,5 +1,5 @@
 /** The participant's side of the protocol: one JSON request a line in, one JSON reply a line out. */
-// {prepare: task} -> {check}; {time: ms} -> {samples}; {release: true} -> {}. First of all, unasked:
+// {prepare: task} -> {check}; {time: ms} -> {ms}; {release: true} -> {}. First of all, unasked:
 // {name, version, threads}. A task that a library cannot do is answered {cannot: reason}.
 
 import { writeSync } from "node:fs";
@@ -31,39 +31,46 @@ export interface Hello {
 }
 export interface Reply {
   readonly check?: readonly number[];
-  readonly samples?: readonly number[];
+  /** Median milliseconds of one call. */
+  readonly ms?: number;
   readonly cannot?: string;
 }
 
 // Libraries print to stdout too: replies begin with a mark that no library prints.
 export const MARK = "@";
 const reply = (value: Hello | Reply): void => {
-  writeSync(1, `${MARK}${JSON.stringify(value)}\n`);
+  let rest: Uint8Array = Buffer.from(`${MARK}${JSON.stringify(value)}\n`);
+  while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
 };
+
+const median = (samples: readonly number[]): number =>
+  samples.toSorted((x, y) => x - y)[samples.length >> 1]!;
 
 /** Calls shorter than this are timed in groups. */
 const SHORTEST = 0.5;
 
-/** Milliseconds of one call, measured several times within `budget` ms; at least one sample. */
-export async function timed(run: () => unknown, budget: number): Promise<number[]> {
-  let group = 1;
-  const once = async (): Promise<number> => {
+/** Milliseconds of one call: the median of what fits into `budget` ms; at least one call. */
+export async function timed(run: () => unknown, budget: number): Promise<number> {
+  const average = async (calls: number): Promise<number> => {
     const start = performance.now();
-    for (let turn = 0; turn < group; turn++) {
+    for (let call = 0; call < calls; call++) {
       const result = run();
       if (result instanceof Promise) await result;
     }
-    return (performance.now() - start) / group;
+    return (performance.now() - start) / calls;
   };
-  // The first call finds caches and predictors as others left them, and is timed only if it is slow.
-  const first = await once();
-  if (first > budget) return [first];
-  group = Math.max(1, Math.ceil(SHORTEST / Math.max(first, 1e-4)));
+  // The first calls find caches and predictors as others left them: they only set the group's size.
+  const first: number[] = [];
+  do first.push(await average(1));
+  while (first.length < 3 && first.reduce((sum, ms) => sum + ms) < budget / 10);
+  const shortest = Math.min(...first);
+  if (shortest > budget) return shortest;
+  const group = Math.max(1, Math.ceil(SHORTEST / Math.max(shortest, 1e-4)));
   const samples: number[] = [];
   const end = performance.now() + budget;
-  do samples.push(await once());
+  do samples.push(await average(group));
   while (performance.now() < end);
-  return samples;
+  return median(samples);
 }
 
 /** Serves requests until the input ends. */
@@ -79,7 +86,7 @@ export async function serve(start: () => Promise<Participant>): Promise<void> {
           prepared = await prepare(request.prepare);
           reply({ check: await prepared.check() });
         } else if ("time" in request) {
-          reply({ samples: await timed(prepared!.run, request.time) });
+          reply({ ms: await timed(prepared!.run, request.time) });
         } else {
           prepared?.release?.();
           prepared = undefined;

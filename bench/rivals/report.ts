@@ -1,6 +1,7 @@
 /** bench/RESULTS.md and a line of bench/history.jsonl, from what a run found. */
 
 import {
+  columnsOf,
   expectations,
   GROUPS,
   geometricMean,
@@ -8,6 +9,7 @@ import {
   type Results,
   type Row,
   ratios,
+  type Who,
 } from "./results.ts";
 import type { Part } from "./tasks.ts";
 
@@ -34,17 +36,23 @@ function cell({ ms, cannot, flops }: Row, id: string): string {
   return `${figure} (${times(own / ms.ours)})`;
 }
 
-function partTable({ rows, participants }: Results, part: Part): string {
+function partTable({ rows, participants, parts }: Results, part: Part): string {
   const own = rows.filter((row) => row.part === part);
-  const columns = participants.filter(({ id }) => own.some(({ ms }) => ms[id] !== undefined));
+  const columns = columnsOf(participants).filter(({ id }) =>
+    own.some(({ ms }) => ms[id] !== undefined),
+  );
   const head = ["", ...columns.map(({ name }) => name)];
   const rule = ["---", ...columns.map(() => "---:")];
   const body = own.map((row) => [row.label, ...columns.map(({ id }) => cell(row, id))]);
-  return `## ${TITLES[part]}\n\n${table([head, rule, ...body])}\n`;
+  const { commit, date, load, strangers } = parts[part]!;
+  const others =
+    strangers === undefined ? "" : `;\nother programs kept ${strangers.toFixed(2)} cores busy`;
+  const when = `Commit ${commit}, ${date}, load average ${load.toFixed(1)} at the start${others}.`;
+  return `## ${TITLES[part]}\n\n${when}\n\n${table([head, rule, ...body])}\n`;
 }
 
 function groupTable({ rows, participants }: Results): string {
-  const rivals = participants.filter(({ id }) => id !== "ours");
+  const rivals = columnsOf(participants).filter(({ id }) => id !== "ours");
   const head = ["", ...rivals.map(({ name }) => name)];
   const rule = ["---", ...rivals.map(() => "---:")];
   const body = GROUPS.filter((group) => rows.some((row) => row.group === group)).map((group) => {
@@ -69,7 +77,7 @@ function expectationTable({ rows }: Results): string {
 
 /** Every reason once, with the tasks that it holds for. */
 function refusals({ rows, participants }: Results): string {
-  const lines = participants.flatMap(({ id, name }) => {
+  const lines = columnsOf(participants).flatMap(({ id, name }) => {
     const reasons = new Map<string, string[]>();
     for (const { cannot, label } of rows) {
       const reason = cannot[id];
@@ -83,25 +91,29 @@ function refusals({ rows, participants }: Results): string {
   return lines.join("\n");
 }
 
+function participantLine({ name, version, threads, busy }: Who): string {
+  const count = `${threads} thread${threads === 1 ? "" : "s"}`;
+  if (busy === undefined) return `- ${name}: ${version}, ${count}`;
+  const [timed, idle] = [busy.timed.toFixed(1), busy.idle.toFixed(2)];
+  return `- ${name}: ${version}, ${count}; ${timed} cores busy when timed, ${idle} when others were`;
+}
+
 /** The whole of bench/RESULTS.md. */
 export function markdown(results: Results): string {
-  const { date, commit, cpu, cores, load, participants, absent, rows } = results;
-  const who = participants.map(
-    ({ name, version, threads }) =>
-      `- ${name}: ${version}, ${threads} thread${threads === 1 ? "" : "s"}`,
-  );
+  const { date, cpu, cores, participants, absent, rows } = results;
   const without = Object.entries(absent).map(([name, why]) => `- ${name}: ${why}`);
   const parts = PARTS.filter((part) => rows.some((row) => row.part === part));
   return `# Against the rivals
 
-Written by \`npm run bench:rivals\`; do not edit. ${date}, commit ${commit}; ${cpu}, ${cores} cores,
-load average ${load.toFixed(1)} at the start.
+Written by \`npm run bench:rivals\`; do not edit. ${date}; ${cpu}, ${cores} cores.
 
 Every participant is a process of its own, gets the same numbers, and is timed in turn, in several
 rounds, so that the machine's moods meet all of them; the others sleep meanwhile. A figure is the
 median of a round, of the best round. Results are compared first: what disagrees is not timed. In
 brackets: how many times as long as anamnesis on Node the same task took; above 1 anamnesis is
-faster. The result stays in the library: nobody copies it out.
+faster. Results of products and ops stay in the library, except that onnxruntime-web copies its
+operands in and its result out at each call and has no way around it. A training step hands out its
+loss and gradient norm, decoding its tokens. jax-js runs in two runtimes; the faster one counts.
 
 ## In short
 
@@ -118,7 +130,7 @@ ${expectationTable(results)}
 ${parts.map((part) => partTable(results, part)).join("\n")}
 ## Participants
 
-${who.join("\n")}
+${participants.map(participantLine).join("\n")}
 ${without.length === 0 ? "" : `\nAbsent:\n\n${without.join("\n")}\n`}
 A dash in a table: not timed.
 
@@ -128,9 +140,13 @@ ${refusals(results)}
 
 /** One line of bench/history.jsonl. */
 export function historyLine(results: Results): string {
-  const { date, commit, cpu, load, participants, rows } = results;
-  const found = GROUPS.map((group) => {
-    const own = rows.filter((row) => row.group === group);
+  const { date, commit, cpu, load, strangers, participants: all, rows } = results;
+  const participants = columnsOf(all);
+  // Parts of earlier commits have their line already.
+  const fresh = rows.filter(({ part }) => results.parts[part]?.commit === commit);
+  const groups = GROUPS.filter((group) => fresh.some((row) => row.group === group));
+  const found = groups.map((group) => {
+    const own = fresh.filter((row) => row.group === group);
     const means = participants.flatMap(({ id }) => {
       const values = ratios(own, id);
       return id === "ours" || values.length === 0
@@ -140,5 +156,13 @@ export function historyLine(results: Results): string {
     return [group, Object.fromEntries(means)] as const;
   });
   const versions = Object.fromEntries(participants.map(({ id, version }) => [id, version]));
-  return JSON.stringify({ date, commit, cpu, load, versions, ratios: Object.fromEntries(found) });
+  return JSON.stringify({
+    date,
+    commit,
+    cpu,
+    load,
+    strangers,
+    versions,
+    ratios: Object.fromEntries(found),
+  });
 }

@@ -14,23 +14,43 @@ export interface Row {
   readonly cannot: Readonly<Record<string, string>>;
 }
 
+/** Cores that a participant kept busy: while it was timed, and while another was. */
+export interface Busy {
+  readonly timed: number;
+  readonly idle: number;
+}
+
+/** A process. Two with one `id` are one library in two runtimes: the faster counts, task by task. */
 export interface Who {
   readonly id: string;
   readonly name: string;
   readonly version: string;
   readonly threads: number;
+  readonly busy?: Busy;
 }
 
-export interface Results {
+/** When a part was measured: parts may come from runs of their own. */
+export interface Measured {
   readonly date: string;
   readonly commit: string;
+  /** The load average at the start. */
+  readonly load: number;
+  /** Cores that programs which don't take part kept busy. */
+  readonly strangers?: number;
+}
+
+export interface Results extends Measured {
   readonly cpu: string;
   readonly cores: number;
-  readonly load: number;
   readonly participants: readonly Who[];
   readonly absent: Readonly<Record<string, string>>;
+  readonly parts: Readonly<Partial<Record<Part, Measured>>>;
   readonly rows: readonly Row[];
 }
+
+/** Participants as columns: one of each id. */
+export const columnsOf = (participants: readonly Who[]): Who[] =>
+  participants.filter(({ id }, i) => participants.findIndex((other) => other.id === id) === i);
 
 export const GROUPS = [
   "square products",
@@ -92,6 +112,7 @@ export function expectations(rows: readonly Row[]): Expectation[] {
     ["jax", "jax-js"],
     ["tfjs", "tfjs-wasm"],
   ] as const;
+  const singles = rows.filter(({ part }) => part === "gemm" || part === "ops");
   return [
     ...both.flatMap(([id, name]): Expectation[] => [
       {
@@ -99,8 +120,8 @@ export function expectations(rows: readonly Row[]): Expectation[] {
         found: mean(ratios(of("square products"), id)),
       },
       {
-        ...{ text: `${name}, the product where it falls off most`, least: 10 },
-        found: most(ratios(products, id)),
+        ...{ text: `${name}, the product or op where it falls off most`, least: 10 },
+        found: most(ratios(singles, id)),
       },
       {
         ...{ text: `${name}, training step (worst size)`, least: 5 },
@@ -130,6 +151,11 @@ export function expectations(rows: readonly Row[]): Expectation[] {
   ];
 }
 
+function busiest(a: Busy | undefined, b: Busy | undefined): Busy | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return { timed: Math.max(a.timed, b.timed), idle: Math.max(a.idle, b.idle) };
+}
+
 /** Rows of an earlier run, with those of the parts that this one measured replaced. */
 export function merged(earlier: Results | undefined, now: Results): Results {
   if (earlier === undefined) return now;
@@ -137,9 +163,15 @@ export function merged(earlier: Results | undefined, now: Results): Results {
   const kept = earlier.rows.filter(({ part }) => !again.has(part));
   const known = new Set(now.participants.map(({ id }) => id));
   const others = earlier.participants.filter(({ id }) => !known.has(id));
+  const participants = now.participants.map((one) => {
+    const same = ({ name, version }: Who) => name === one.name && version === one.version;
+    const busy = busiest(one.busy, earlier.participants.find(same)?.busy);
+    return busy === undefined ? one : { ...one, busy };
+  });
   return {
     ...now,
-    participants: [...now.participants, ...others],
+    parts: { ...earlier.parts, ...now.parts },
+    participants: [...participants, ...others],
     rows: [...now.rows, ...kept].sort((a, b) => PARTS.indexOf(a.part) - PARTS.indexOf(b.part)),
   };
 }
