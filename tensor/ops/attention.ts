@@ -5,7 +5,8 @@ import { type Call, type Draw, fused, missing } from "../op.ts";
 import { formatShape, ShapeError, sameShape } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/attention.ts";
-import * as wgsl from "./wgsl/softmax.ts";
+import * as wgsl from "./wgsl/attention.ts";
+import { causalSoftmax as causalSoftmaxWgsl } from "./wgsl/softmax.ts";
 
 /**
  * softmax(scale · scores) over the keys that each query may see: key j is visible to query t of
@@ -24,7 +25,7 @@ export const causalSoftmax: Call<[scores: Tensor, positions: Tensor, options: { 
     vjp: (g, _, { outputs: [p], options }) => [g.softmaxVjp(p!).mul(options.scale), null],
     keeps: "outputs",
     wasm: wasm.causalSoftmax,
-    wgsl: wgsl.causalSoftmax,
+    wgsl: causalSoftmaxWgsl,
     sample: (draw) => {
       const [b, h, t, s] = [draw.int(1, 2), draw.int(1, 2), draw.size(), Math.max(1, draw.size())];
       const positions = { shape: [b, t], dtype: "i32", low: 0, high: s - 1 } as const;
@@ -69,7 +70,7 @@ export const attention: Call<
     null,
   ],
   wasm: wasm.attention,
-  wgsl: missing("two products and a causal softmax"),
+  wgsl: wgsl.attention,
   tolerance: 1e-4,
   sample: (draw) => {
     const { query, cache, positions } = drawAttention(draw);
@@ -117,7 +118,7 @@ export const attentionVjp: Call<
     ];
   },
   wasm: wasm.attentionVjp,
-  wgsl: missing("the products of its composed form"),
+  wgsl: wgsl.attentionVjp,
   tolerance: 1e-4,
   sample: (draw) => {
     const { query, cache, positions } = drawAttention(draw);

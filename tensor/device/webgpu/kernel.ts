@@ -29,6 +29,8 @@ export interface Dispatch {
   readonly code: () => string;
   readonly reads: Readonly<Record<string, View>>;
   readonly writes: Readonly<Record<string, View>>;
+  /** Names of f32 arrays that the program sees as arrays of vec4f; p.NAME_at counts elements. */
+  readonly vec4?: readonly string[];
   readonly uniforms?: Uniforms;
   readonly floats?: Uniforms;
   /** Workgroups: `unit` in the program runs through 0 … groups - 1. */

@@ -1,0 +1,88 @@
+/** C = A·B of any strides: which program is taken, by the sizes; and its launch. */
+
+import type { View } from "../../device/device.ts";
+import type { Launcher } from "../../device/webgpu/kernel.ts";
+import { walk, walkUniforms } from "../../device/webgpu/strides.ts";
+import type { Shape } from "../../shape.ts";
+import { type Fast, THREADS_SMALL_TILE as SMALL, smallCode, tiledCode } from "./gemm_code.ts";
+
+/** An operand's view, with the strides of its two matrix axes and of its batch axes. */
+export interface Operand {
+  readonly view: View;
+  readonly row: number;
+  readonly column: number;
+  readonly lead: readonly number[];
+}
+
+export interface Product {
+  readonly m: number;
+  readonly k: number;
+  readonly n: number;
+  readonly batch: Shape;
+  /** [m k] */
+  readonly a: Operand;
+  /** [k n] */
+  readonly b: Operand;
+  /** [... m n], packed. */
+  readonly c: View;
+  /** C += A·B. */
+  readonly add?: boolean;
+  /** Multiplies A·B. */
+  readonly scale?: number;
+}
+
+export const matrix = (view: View, [row, column]: readonly [number, number]): Operand => ({
+  ...{ view, row, column },
+  lead: [],
+});
+
+/** Tiles that keep a large GPU busy: with fewer, smaller tiles are better than idle processors. */
+const ENOUGH = 96;
+
+function tileOf(m: number, n: number, batch: number): number {
+  if (Math.min(m, n) <= 2 * SMALL) return SMALL;
+  const large = Math.ceil(m / 128) * Math.ceil(n / 128) * batch;
+  return Math.min(m, n) > 64 && large >= ENOUGH ? 128 : 64;
+}
+
+/** Four neighbours along `fast` lie in one aligned vector, wherever a block begins. */
+function inFours(operand: Operand, fast: "row" | "column", length: number): boolean {
+  const { view, lead } = operand;
+  const across = operand[fast === "row" ? "column" : "row"];
+  return [view.offset, length, across, ...lead].every((x) => x % 4 === 0);
+}
+
+export function launchGemm(gpu: Launcher, product: Product): void {
+  const { m, k, n, a, b, c, add = false, scale = 1 } = product;
+  const path = walk(product.batch, [a.lead, b.lead]);
+  const axes = path.sizes.length;
+  const batch = product.batch.reduce((all, size) => all * size, 1);
+  const fastA: Fast = a.column === 1 ? "k" : "side";
+  const fastB: Fast = b.column === 1 ? "side" : "k";
+  const tile = tileOf(m, n, batch);
+  const wideA = fastA === "k" ? inFours(a, "column", k) : a.row === 1 && inFours(a, "row", m);
+  const wideB = fastB === "side" ? inFours(b, "column", n) : b.row === 1 && inFours(b, "row", k);
+  const wideC = n % 4 === 0 && c.offset % 4 === 0;
+  const wide = { a: wideA, b: wideB, c: wideC };
+  const vec4 = tile === SMALL ? [] : (["a", "b", "c"] as const).filter((name) => wide[name]);
+  const [tilesM, tilesN] = [Math.ceil(m / tile), Math.ceil(n / tile)];
+  const loads = [fastA, fastB].map((fast, i) => {
+    const letter = fast === "k" ? "k" : i === 0 ? "m" : "n";
+    return vec4.includes(i === 0 ? "a" : "b") ? `${letter}4` : letter;
+  });
+  gpu.dispatch({
+    name: `f32_matmul_${tile}x${tile}_${loads.join("")}${vec4.includes("c") ? "_4" : ""}${add ? "_add" : ""}_${axes}`,
+    code: () =>
+      tile === SMALL
+        ? smallCode({ fastA, fastB, axes, add })
+        : tiledCode({ fastA, fastB, axes, add, tile, wide: new Set(vec4) }),
+    ...{ reads: { a: a.view, b: b.view }, writes: { c }, vec4 },
+    uniforms: {
+      ...{ m, k, n, batch, tiles_m: tilesM, tiles_n: tilesN },
+      ...{ a_m: a.row, a_k: a.column, b_k: b.row, b_n: b.column },
+      ...walkUniforms(["a", "b"], path),
+    },
+    floats: { scale },
+    groups: batch * tilesM * tilesN,
+  });
+}
