@@ -5,6 +5,7 @@ import { type Call, type Draw, fused, missing, primitive } from "../op.ts";
 import { formatShape, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/log_prob.ts";
+import * as wgsl from "./wgsl/log_prob.ts";
 
 export interface LogProbSettings {
   /** Divides the logits. */
@@ -62,7 +63,7 @@ export const linearLogProb: Call<
   },
   keeps: "both",
   wasm: wasm.linearLogProb,
-  wgsl: missing("a product and gatherLogProb"),
+  wgsl: wgsl.linearLogProb,
   tolerance: 1e-4, // f32 sums over d and v
   sample: (draw) => {
     const { x, weight, targets } = drawn(draw);
@@ -117,7 +118,7 @@ export const linearLogProbVjp: Call<
   },
   vjp: missing("overwrites its logits; linearLogProb's own VJP is differentiable"),
   wasm: wasm.linearLogProbVjp,
-  wgsl: missing("linearLogProb runs composed, gradient and all"),
+  wgsl: wgsl.linearLogProbVjp,
   tolerance: 1e-4, // f32 sums over v and n
   sample: (draw) => {
     const { x, weight, targets } = drawn(draw);

@@ -5,6 +5,7 @@ import { rowMajor, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Axes, reducedAxes } from "./axes.ts";
 import * as wasm from "./wasm/reduce.ts";
+import * as norms from "./wgsl/norms.ts";
 import * as wgsl from "./wgsl/reduce.ts";
 
 type Reduction = Call<[x: Tensor, axes?: Axes]>;
@@ -118,7 +119,7 @@ export const sumOfSquares: Unary = fused({
   shape: () => [[]],
   composed: ([x]) => x!.square().sum(),
   wasm: wasm.sumOfSquares,
-  wgsl: missing("a square and a sum"),
+  wgsl: norms.sumOfSquares,
   sample: (draw) => ({ inputs: [{ shape: draw.shape(0, 3) }], options: undefined }),
 });
 
@@ -138,7 +139,7 @@ export const globalNorm: Call<[tensors: readonly Tensor[]]> = fused({
   },
   keeps: "both",
   wasm: wasm.globalNorm,
-  wgsl: missing("sums of squares"),
+  wgsl: norms.globalNorm,
   sample: (draw) => {
     const inputs = Array.from({ length: draw.int(1, 3) }, () => ({ shape: draw.shape(0, 2) }));
     return { inputs, options: undefined };

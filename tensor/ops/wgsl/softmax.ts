@@ -1,6 +1,7 @@
 /** Softmax programs: a row's maximum, its sum of exponentials, then what the op makes of them. */
 
-import type { WgslKernel } from "../../device/webgpu/kernel.ts";
+import type { View } from "../../device/device.ts";
+import type { Launcher, WgslKernel } from "../../device/webgpu/kernel.ts";
 import {
   eachElement,
   LOWEST,
@@ -9,6 +10,7 @@ import {
   MAX,
   SUM,
 } from "../../device/webgpu/rows.ts";
+import { sizeOf } from "../../shape.ts";
 
 /** WGSL: `shift` and `total` of row x, whose first element is x_0; -∞ counts as nothing. */
 const statistics = (value: string): string => `
@@ -104,38 +106,59 @@ export const causalSoftmax: WgslKernel = {
 
 type Classes = { readonly batch: number; readonly v: number };
 
-export const gatherLogProb: WgslKernel = {
-  run: (gpu, { inputs: [x, targets], outputs: [y], dims }) => {
-    const { batch: rows, v: n } = dims as Classes;
-    const body = `${statistics(X)}
+/** y[i] = log softmax(x[i])[targets[i]] for x [rows n]; 0 for a negative target. */
+export function launchLogProb(
+  gpu: Launcher,
+  arrays: Record<"x" | "targets" | "y", View>,
+  n: number,
+) {
+  const { x, targets, y } = arrays;
+  const body = `${statistics(X)}
   if (l == 0u) {
     let target_class = targets[p.targets_at + row];
     let own = x[p.x_at + row * p.n + u32(max(target_class, 0))];
     y[p.y_at + row] = select(own - shift - log(total), 0.0, target_class < 0);
   }`;
-    const arrays = { reads: { x: x!, targets: targets! }, writes: { y: y! } };
-    launchRows(gpu, {
-      name: "f32_gather_log_prob_row",
-      functions: FUNCTIONS,
-      body,
-      ...arrays,
-      rows,
-      n,
-    });
-  },
+  const rows = sizeOf(y.shape);
+  const name = "f32_gather_log_prob_row";
+  const bound = { reads: { x, targets }, writes: { y } };
+  launchRows(gpu, { name, functions: FUNCTIONS, body, ...bound, rows, n });
+}
+
+export const gatherLogProb: WgslKernel = {
+  run: (gpu, { inputs: [x, targets], outputs: [y], dims }) =>
+    launchLogProb(gpu, { x: x!, targets: targets!, y: y! }, (dims as Classes).v),
 };
+
+const HIT = "select(0.0, 1.0, i32(i) == target_class)";
+const SHARE = `
+  let target_class = targets[p.targets_at + row];
+  let share = select(g[p.g_at + row] * p.scale, 0.0, target_class < 0);`;
+
+/** x[i] := scale · g[i] · (onehot(targets[i]) - softmax(x[i])), in place. */
+export function launchLogProbSlopes(
+  gpu: Launcher,
+  { g, x, targets }: Record<"g" | "x" | "targets", View>,
+  n: number,
+  scale: number,
+): void {
+  launchRows(gpu, {
+    ...{ name: "f32_log_prob_slopes_row", functions: FUNCTIONS, rows: sizeOf(targets.shape), n },
+    body: `${statistics(X)}${SHARE}
+  ${eachElement(`${X} = share * (${HIT} - weight(${X}, shift) / total);`)}`,
+    ...{ reads: { g, targets }, writes: { x }, floats: { scale } },
+  });
+}
 
 export const gatherLogProbVjp: WgslKernel = {
   run: (gpu, { inputs: [g, x, targets], outputs: [dx], dims }) => {
     const { batch: rows, v: n } = dims as Classes;
-    const hit = "select(0.0, 1.0, i32(i) == target_class)";
-    const body = `${statistics(X)}
-  let target_class = targets[p.targets_at + row];
-  let share = select(g[p.g_at + row], 0.0, target_class < 0);
-  ${eachElement(`dx[p.dx_at + row * p.n + i] = share * (${hit} - weight(${X}, shift) / total);`)}`;
-    const arrays = { reads: { g: g!, x: x!, targets: targets! }, writes: { dx: dx! } };
-    const name = "f32_gather_log_prob_vjp_row";
-    launchRows(gpu, { name, functions: FUNCTIONS, body, ...arrays, rows, n });
+    launchRows(gpu, {
+      ...{ name: "f32_gather_log_prob_vjp_row", functions: FUNCTIONS, rows, n },
+      body: `${statistics(X)}${SHARE}
+  ${eachElement(`dx[p.dx_at + row * p.n + i] = share * (${HIT} - weight(${X}, shift) / total);`)}`,
+      ...{ reads: { g: g!, x: x!, targets: targets! }, writes: { dx: dx! }, floats: { scale: 1 } },
+    });
   },
 };
 
