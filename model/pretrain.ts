@@ -1,6 +1,5 @@
 /** Language-model training: next-token cross-entropy, AdamW, a schedule; one scope a step. */
 
-import { setImmediate } from "node:timers";
 import { scope, type Tensor } from "../tensor/mod.ts";
 import type { Batch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
@@ -46,6 +45,8 @@ export interface PretrainResult {
   readonly seconds: number;
 }
 
+/** Behind what waits already: a timer would cost a millisecond, but a browser has nothing else. */
+const afterTurn = globalThis.setImmediate ?? ((callback: () => void) => setTimeout(callback, 0));
 /** Longest time in ms that timers and signals have to wait for a turn. */
 const PATIENCE = 50;
 
@@ -69,8 +70,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
       tokens += info.tokens;
       onStep?.(info);
       if (performance.now() - turn < PATIENCE) continue;
-      // A timer would cost a millisecond.
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await new Promise<void>((resolve) => afterTurn(resolve));
       turn = performance.now();
     }
     const seconds = (performance.now() - started) / 1000;

@@ -1,5 +1,6 @@
 /** The machine under the wasm device: one module of kernels, one memory, its arena and threads. */
-import { availableParallelism } from "node:os";
+
+import { builtin, environment } from "../../runtime.ts";
 import { Arena } from "./arena.ts";
 import { CONSTANTS_END, ModuleBuilder } from "./assembler.ts";
 import { DISPATCH, emitDispatch } from "./dispatch.ts";
@@ -51,12 +52,11 @@ export interface Machine {
 }
 
 function threadCount(option: number | undefined): number {
-  const variable = process.env.ANAMNESIS_THREADS;
+  const variable = environment.ANAMNESIS_THREADS;
+  // A browser's page runs kernels on its own thread.
+  const cores = builtin<typeof import("node:os")>("os")?.availableParallelism() ?? 1;
   const count =
-    option ??
-    (variable === undefined || variable === ""
-      ? Math.min(availableParallelism(), 8)
-      : Number(variable));
+    option ?? (variable === undefined || variable === "" ? Math.min(cores, 8) : Number(variable));
   if (Number.isInteger(count) && count >= 1 && count <= MAXIMUM_THREADS) return count;
   const source = option === undefined ? "ANAMNESIS_THREADS" : "threads";
   throw new RangeError(

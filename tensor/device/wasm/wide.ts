@@ -1,5 +1,6 @@
 /** 256-bit vectors: asks the engine to join pairs of 128-bit operations, where it can. */
-import { setFlagsFromString } from "node:v8";
+
+import { architecture, builtin, versions } from "../../runtime.ts";
 
 /**
  * Switches joining on for kernels that are compiled from now on. V8 calls the pass revectorization;
@@ -7,11 +8,12 @@ import { setFlagsFromString } from "node:v8";
  * why it cannot be had, or undefined; whether it works is for a trial of the kernels to tell.
  */
 export function joinVectors(): string | undefined {
-  const { versions, arch } = process;
   if (versions.bun !== undefined) return "Bun's engine has 128-bit vectors only";
   if (versions.deno !== undefined) return "Deno's V8 is built without the joining of vectors";
+  const v8 = builtin<typeof import("node:v8")>("v8");
+  if (versions.node === undefined || v8 === undefined) return "a browser's engine is not told";
   if (Number.parseInt(versions.node, 10) < 24) return `Node ${versions.node} is older than 24`;
-  if (arch !== "x64") return `this processor (${arch}) has 128-bit vectors only`;
-  setFlagsFromString("--experimental-wasm-revectorize");
+  if (architecture !== "x64") return `this processor (${architecture}) has 128-bit vectors only`;
+  v8.setFlagsFromString("--experimental-wasm-revectorize");
   return undefined;
 }

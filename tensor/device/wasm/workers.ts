@@ -1,5 +1,7 @@
 /** Threads that run kernels side by side: jobs pass through Atomics on shared memory. */
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+
+import type { MessagePort } from "node:worker_threads";
+import { builtin } from "../../runtime.ts";
 import type { Dispatched } from "./dispatch.ts";
 import { LAYOUT, SHARED, STATE, WATCHER, WORKER } from "./worker_program.ts";
 
@@ -15,6 +17,7 @@ const CHUNKS_PER_THREAD = 4;
 /** Milliseconds without an end of the workers' chunks after which the caller asks if they live. */
 const DOUBT_MS = 500;
 
+const threadsModule = builtin<typeof import("node:worker_threads")>("worker_threads");
 const MASK = (1 << LAYOUT.CHUNK_BITS) - 1;
 const pause = (Atomics as { pause?: () => void }).pause ?? (() => {});
 
@@ -68,11 +71,11 @@ export class WorkerPool {
 
   /** Starts the workers, once; returns at once. Where none can start, one thread does it all. */
   start(): void {
-    if (this.started) return;
+    if (this.started || threadsModule === undefined) return;
     this.started = true;
     const { module, memory, control, threads, scratch, program = WORKER } = this.options;
     for (let worker = 1; worker < threads; worker++) {
-      const { port1: port, port2: other } = new MessageChannel();
+      const { port1: port, port2: other } = new threadsModule.MessageChannel();
       const data = { module, memory, control, worker, port, scratch: scratch(worker), ...SHARED };
       // One that fails to start never reports ready, so no job depends on it.
       if (!startThread(program, data, [port])) return;
@@ -251,7 +254,7 @@ export class WorkerPool {
 /** Starts a thread that does not keep the process alive; false where none can be had. */
 function startThread(program: string, workerData: object, transferList: MessagePort[]): boolean {
   try {
-    const thread = new Worker(program, { eval: true, workerData, transferList });
+    const thread = new threadsModule!.Worker(program, { eval: true, workerData, transferList });
     thread.on("error", () => {});
     thread.unref();
     return true;

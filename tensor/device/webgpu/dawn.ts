@@ -3,7 +3,7 @@
 // it has a device: such a process would never end, and never rest. Its callbacks are recognised (they
 // are native functions) and no longer keep the event loop alive; while somebody waits, our own do.
 
-import { createRequire } from "node:module";
+import { builtin } from "../../runtime.ts";
 
 interface Dawn {
   create(flags: string[]): GPU;
@@ -53,7 +53,9 @@ export async function awaited<T>(promise: Promise<T>): Promise<T> {
 /** Dawn, told by flags which adapter to take; throws where the package can't be loaded. */
 export function dawn(flags: readonly string[]): GPU {
   if (loaded === undefined) {
-    loaded = createRequire(import.meta.url)("webgpu") as Dawn;
+    const modules = builtin<typeof import("node:module")>("module");
+    if (modules === undefined) throw new Error("this runtime loads no native code");
+    loaded = modules.createRequire(import.meta.url)("webgpu") as Dawn;
     const { globals } = loaded;
     for (const name of Object.getOwnPropertyNames(globals)) {
       if (name in globalThis) continue;
