@@ -149,6 +149,37 @@ export class WebGpuDevice implements Device {
     });
   }
 
+  /** Runs programs of one's own: for benchmarks and probes. */
+  launch(body: (gpu: Launcher) => void): void {
+    this.#throwFailure();
+    this.#withTemporaries(body);
+  }
+
+  /**
+   * Runs `body` and waits until the GPU has done what it asked for: seconds on the GPU by its own
+   * time stamps (undefined where the adapter has none) and seconds on the clock.
+   */
+  async timed(body: () => void): Promise<{ gpu: number | undefined; wall: number }> {
+    const stamped = this.#gpu.features.has("timestamp-query");
+    await this.idle();
+    if (stamped) this.#queue.startTimer();
+    const start = performance.now();
+    body();
+    await this.idle();
+    const wall = (performance.now() - start) / 1000;
+    if (!stamped) return { gpu: undefined, wall };
+    const { buffer, nanoseconds } = this.#queue.stopTimer();
+    await awaited(buffer.mapAsync(1));
+    return { gpu: nanoseconds() / 1e9, wall };
+  }
+
+  /** Sends all commands and waits until the GPU has run them. */
+  async idle(): Promise<void> {
+    this.#queue.submit();
+    await awaited(this.#gpu.queue.onSubmittedWorkDone());
+    this.#throwFailure();
+  }
+
   /** Ends the device; nothing can be done with its tensors any more. */
   destroy(): void {
     this.#gpu.destroy();

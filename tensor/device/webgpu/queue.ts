@@ -10,6 +10,8 @@ const BATCH = 512;
 const SLOT = 256;
 /** Workgroups in a row of the grid. */
 const ROW = 65_535;
+/** Passes that a timer can hold: two time stamps each. */
+const TIMED_PASSES = 2048;
 /** Bind groups that are remembered. */
 const REMEMBERED = 8192;
 
@@ -25,6 +27,7 @@ export class CommandQueue {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #slots = 0;
+  #timer: { readonly set: GPUQuerySet; passes: number } | undefined;
   /** Number of the batch that is being gathered. */
   batch = 0;
   /** All dispatches so far, and what the last one was. */
@@ -47,7 +50,7 @@ export class CommandQueue {
     const buffers = views.map(pooledOf);
     for (const pooled of buffers) pooled.batch = this.batch;
     this.#encoder ??= this.#device.createCommandEncoder();
-    this.#pass ??= this.#encoder.beginComputePass();
+    this.#pass ??= this.#encoder.beginComputePass(this.#stamps());
     this.#pass.setPipeline(program.pipeline);
     this.#pass.setBindGroup(0, this.#bindGroup(program.layout, buffers), [offset]);
     const rows = Math.ceil(groups / ROW);
@@ -101,6 +104,50 @@ export class CommandQueue {
     this.#encoder ??= this.#device.createCommandEncoder();
     this.#encoder.copyBufferToBuffer(from.buffer, offset, to, 0, bytes);
     this.submit();
+  }
+
+  /** Where the next pass writes when it began and ended, while a timer runs. */
+  #stamps(): GPUComputePassDescriptor | undefined {
+    const timer = this.#timer;
+    if (timer === undefined) return undefined;
+    if (timer.passes === TIMED_PASSES)
+      throw new RangeError(`more than ${TIMED_PASSES} passes timed`);
+    const first = 2 * timer.passes++;
+    return {
+      timestampWrites: {
+        ...{ querySet: timer.set, beginningOfPassWriteIndex: first },
+        endOfPassWriteIndex: first + 1,
+      },
+    };
+  }
+
+  /** From now on passes are timed. The device must have the feature timestamp-query. */
+  startTimer(): void {
+    this.submit();
+    const set = this.#device.createQuerySet({ type: "timestamp", count: 2 * TIMED_PASSES });
+    this.#timer = { set, passes: 0 };
+  }
+
+  /** Ends the timer: nanoseconds in all its passes, and a buffer to map and to destroy. */
+  stopTimer(): { readonly buffer: GPUBuffer; readonly nanoseconds: () => number } {
+    this.submit();
+    const { set, passes } = this.#timer!;
+    this.#timer = undefined;
+    const size = Math.max(16, 16 * passes);
+    const resolved = this.#device.createBuffer({ size, usage: 0x200 | 0x4 });
+    const buffer = this.#device.createBuffer({ size, usage: 0x1 | 0x8 });
+    const encoder = this.#device.createCommandEncoder();
+    if (passes > 0) encoder.resolveQuerySet(set, 0, 2 * passes, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, buffer, 0, size);
+    this.#device.queue.submit([encoder.finish()]);
+    const nanoseconds = () => {
+      const stamps = new BigInt64Array(buffer.getMappedRange());
+      let total = 0n;
+      for (let pass = 0; pass < passes; pass++) total += stamps[2 * pass + 1]! - stamps[2 * pass]!;
+      for (const each of [set, resolved, buffer]) each.destroy();
+      return Number(total);
+    };
+    return { buffer, nanoseconds };
   }
 
   /** Sends what was gathered. */

@@ -8,21 +8,27 @@ export const ROW_THREADS = 128;
 /** Stands for -∞ where WGSL leaves comparisons with infinity open. */
 export const LOWEST = "-3.402823e38";
 
+/** The first of two steps of a fold leaves as many parts. */
+const PARTS = 16;
+
 /**
  * WGSL: fold_NAME(l, x), which folds x over the threads, in an order that is always the same, and
- * gives every thread the result. All threads must call it.
+ * gives every thread the result. All threads must call it. Two barriers: a tree would have nine.
  */
 export const fold = (name: string, combine: (a: string, b: string) => string): string => `
 var<workgroup> memory_${name}: array<f32, ${ROW_THREADS}>;
+var<workgroup> parts_${name}: array<f32, ${PARTS}>;
 fn fold_${name}(l: u32, x: f32) -> f32 {
   memory_${name}[l] = x;
   workgroupBarrier();
-  for (var step = ${ROW_THREADS / 2}u; step > 0u; step >>= 1u) {
-    if (l < step) { memory_${name}[l] = ${combine(`memory_${name}[l]`, `memory_${name}[l + step]`)}; }
-    workgroupBarrier();
+  if (l < ${PARTS}u) {
+    var part = memory_${name}[l];
+    for (var i = l + ${PARTS}u; i < ${ROW_THREADS}u; i += ${PARTS}u) { part = ${combine("part", `memory_${name}[i]`)}; }
+    parts_${name}[l] = part;
   }
-  let result = memory_${name}[0];
   workgroupBarrier();
+  var result = parts_${name}[0];
+  for (var i = 1u; i < ${PARTS}u; i++) { result = ${combine("result", `parts_${name}[i]`)}; }
   return result;
 }
 `;
@@ -80,16 +86,18 @@ ${body}
 `;
 
 interface Threads extends Omit<Rows, "rows" | "n"> {
+  readonly vec4?: readonly string[];
   readonly size: number;
 }
 
 /** Dispatches a program with a thread for each of `size` elements. */
 export function launchThreads(gpu: Launcher, threads: Threads): void {
-  const { name, functions = "", body, reads, writes, size, uniforms, floats } = threads;
+  const { name, functions = "", body, reads, writes, size, uniforms, floats, vec4 } = threads;
   gpu.dispatch({
     ...{ name, reads, writes, groups: Math.ceil(size / ROW_THREADS) },
     code: () => threadCode(functions, body),
     uniforms: { size, ...uniforms },
     ...(floats && { floats }),
+    ...(vec4 && { vec4 }),
   });
 }
