@@ -19,8 +19,9 @@ import { setDevice, type Tensor, tensor } from "../tensor/mod.ts";
 const NEEDED = 0.999;
 
 async function main(): Promise<void> {
-  const { config, help } = resolveConfig(process.argv.slice(2));
-  if (help !== null) return console.log(help);
+  const resolved = resolveConfig(process.argv.slice(2));
+  if (resolved.help !== null) return console.log(resolved.help);
+  const { config } = resolved;
   const world = buildWorld(worldOf(config));
   const questions = (["train", "validation", "test"] as const).flatMap((split) =>
     world.questions(split),
@@ -40,7 +41,9 @@ async function main(): Promise<void> {
   const differ = questions.filter((_, i) => before[i]!.text !== after[i]!.text);
   for (const question of differ) {
     const i = questions.indexOf(question);
-    console.log(`"${question.text}": "${before[i]!.text}" on wasm, "${after[i]!.text}" on webgpu`);
+    console.log(
+      `"${question.promptText}": "${before[i]!.text}" on wasm, "${after[i]!.text}" on webgpu`,
+    );
   }
   const same = questions.length - differ.length;
   const right = (answers: typeof before) => answers.filter(({ correct }) => correct).length;

@@ -94,5 +94,22 @@ for (const [name, command] of Object.entries(RUNTIMES)) {
     skipped += without;
   }
 }
+
+/** Whole programs, on Node: the same greedy answers on both devices; the benchmark on small shapes. */
+const PROGRAMS = [
+  ["experiments/devices.ts", "--preset", "smoke", "--pretrain.steps", "300"],
+  ["bench/gpu.ts", "--quick"],
+];
+if (skipped === 0 && (options.only ?? "node") === "node") {
+  for (const args of PROGRAMS) {
+    const run = spawnSync(program("node"), args, { cwd: root, env, encoding: "utf8" });
+    const ok = run.status === 0;
+    if (!ok) console.log(`${run.stdout}${run.stderr}`.slice(-6000));
+    const told = /^.* agree: .*$/m.exec(run.stdout)?.[0];
+    console.log(`${ok ? "ok" : "FAILED"}  ${args.join(" ")} on node${told ? `: ${told}` : ""}`);
+    if (ok) passed++;
+    else failed++;
+  }
+}
 console.log(`webgpu: ${passed} passed, ${failed} failed, ${skipped} skipped for want of a GPU`);
 process.exitCode = failed > 0 ? 1 : 0;

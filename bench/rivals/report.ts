@@ -134,6 +134,12 @@ ${participants.map(participantLine).join("\n")}
 ${without.length === 0 ? "" : `\nAbsent:\n\n${without.join("\n")}\n`}
 A dash in a table: not timed.
 
+## The webgpu device
+
+Not run on a GPU. \`bun run bench/gpu.ts\` measures it there, beside PyTorch; \`bench/pack-gpu.sh\`
+makes a folder for a machine without a network.
+
+
 ${refusals(results)}
 `;
 }
