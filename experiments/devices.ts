@@ -13,7 +13,6 @@ import { onInterrupt } from "../rl/interrupt.ts";
 import { Progress } from "../rl/progress.ts";
 import { resolveConfig } from "../rl/resolve.ts";
 import { runMain } from "../rl/user_error.ts";
-import type { WebGpuDevice } from "../tensor/device/webgpu/device.ts";
 import { setDevice, type Tensor, tensor } from "../tensor/mod.ts";
 
 const NEEDED = 0.999;
@@ -32,8 +31,8 @@ async function main(): Promise<void> {
   const base = await baseModel(world, config, progress, interrupt);
   const answersOf = (model: Model) => greedyAnswers(asking(model, world, questions, config));
   const before = await answersOf(base);
-  const gpu = (await setDevice("webgpu")) as WebGpuDevice;
-  console.log(`webgpu: ${gpu.description}`);
+  const gpu = await setDevice("webgpu");
+  if ("description" in gpu) console.log(`webgpu: ${gpu.description}`);
   const parameters = new Map<string, Tensor>();
   for (const [name, t] of base.parameters) parameters.set(name, tensor(await t.data(), t.shape));
   const after = await answersOf({ config: base.config, parameters });

@@ -133,14 +133,12 @@ ${parts.map((part) => partTable(results, part)).join("\n")}
 ${participants.map(participantLine).join("\n")}
 ${without.length === 0 ? "" : `\nAbsent:\n\n${without.join("\n")}\n`}
 A dash in a table: not timed.
+${refusals(results)}
 
 ## The webgpu device
 
 Not run on a GPU. \`bun run bench/gpu.ts\` measures it there, beside PyTorch; \`bench/pack-gpu.sh\`
 makes a folder for a machine without a network.
-
-
-${refusals(results)}
 `;
 }
 
