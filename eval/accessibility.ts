@@ -2,42 +2,33 @@
 import { normalTwoSided } from "./distributions.ts";
 import { type Interval, wilson } from "./statistics.ts";
 
-/** Samples of each question, at the settings of the rollouts. */
-export const accessibilitySamples = 128;
-
 export interface AccessibilityBin {
   readonly label: string;
-  /** Least and greatest count of right answers among 128. */
+  /** Least and greatest count of right answers among the samples. */
   readonly low: number;
   readonly high: number;
 }
 
-/** The paper's nine logarithmic bins. */
-export const accessibilityBins: readonly AccessibilityBin[] = [
-  [0, 0],
-  [1, 1],
-  [2, 2],
-  [3, 4],
-  [5, 8],
-  [9, 16],
-  [17, 32],
-  [33, 64],
-  [65, 128],
-].map(([low, high]) => ({ label: labelOf(low!, high!), low: low!, high: high! }));
-
-function labelOf(low: number, high: number): string {
-  if (low === high) return `${low}`;
-  return high === accessibilitySamples ? `≥${low}` : `${low}-${high}`;
+/**
+ * Logarithmic bins of counts out of `samples`: 0, 1, 2, 3-4, 5-8, … up to all of them. Of 128
+ * samples (the paper's number) there are nine.
+ */
+export function accessibilityBins(samples: number): AccessibilityBin[] {
+  const edges: [low: number, high: number][] = [[0, 0]];
+  for (let high = 1; ; high *= 2) {
+    const low = edges.at(-1)![1] + 1;
+    if (2 * high > samples) edges.push([low, samples]);
+    else edges.push([low, high]);
+    if (edges.at(-1)![1] >= samples) break;
+  }
+  const labelOf = (low: number, high: number) => {
+    if (low === high) return `${low}`;
+    return high === samples ? `≥${low}` : `${low}-${high}`;
+  };
+  return edges.map(([low, high]) => ({ label: labelOf(low, high), low, high }));
 }
 
-/** Index of the bin of a count out of 128. */
-export function accessibilityBin(count: number): number {
-  const index = accessibilityBins.findIndex(({ low, high }) => count >= low && count <= high);
-  if (index >= 0 && Number.isInteger(count)) return index;
-  throw new RangeError(`accessibility: ${count} right of ${accessibilitySamples} samples`);
-}
-
-/** One question: right samples of 128 before training, and greedy before and after. */
+/** One question: right samples before training, and greedy before and after. */
 export interface AccessibilityRecord {
   readonly accessibleCount: number;
   readonly greedyBefore: boolean;
@@ -65,18 +56,28 @@ export interface RepairTable {
 /**
  * Repair rate of the questions that greedy failed before, in each bin, with Wilson intervals.
  * Counts should come from other samples than the ones that chose the questions: a question picked
- * for a low count regresses to the mean. 0 of 128 does not mean a probability of 0.
+ * for a low count regresses to the mean. 0 of 128 does not mean a probability of 0. Throws a
+ * RangeError on a count that is no whole number from 0 to `samples`.
  */
-export function repairByAccessibility(records: readonly AccessibilityRecord[]): RepairTable {
-  const failed = accessibilityBins.map(() => 0);
-  const repaired = accessibilityBins.map(() => 0);
+export function repairByAccessibility(
+  records: readonly AccessibilityRecord[],
+  samples: number,
+): RepairTable {
+  const bins = accessibilityBins(samples);
+  const failed = bins.map(() => 0);
+  const repaired = bins.map(() => 0);
   for (const { accessibleCount, greedyBefore, greedyAfter } of records) {
-    const bin = accessibilityBin(accessibleCount);
+    const bin = bins.findIndex(
+      ({ low, high }) => accessibleCount >= low && accessibleCount <= high,
+    );
+    if (bin < 0 || !Number.isInteger(accessibleCount)) {
+      throw new RangeError(`accessibility: ${accessibleCount} right of ${samples} samples`);
+    }
     if (greedyBefore) continue;
     failed[bin]! += 1;
     if (greedyAfter) repaired[bin]! += 1;
   }
-  const rows = accessibilityBins.map((bin, i): RepairRow => {
+  const rows = bins.map((bin, i): RepairRow => {
     const n = failed[i]!;
     const right = repaired[i]!;
     const rate = n === 0 ? null : right / n;

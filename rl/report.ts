@@ -98,13 +98,14 @@ const curve = ({ sampled }: Measurement, { evaluate }: TrainConfig): Record<stri
 const exactCurve = (m: Measurement, { evaluate }: TrainConfig): Record<string, number> =>
   asRecord(exactPassAtKCurve(m.probability, evaluate.passAtK));
 
-const repairOf = ({ before, after }: Outcome): RepairTable =>
+const repairOf = ({ config, before, after }: Outcome): RepairTable =>
   repairByAccessibility(
     before.greedy.map(({ correct }, i) => ({
       accessibleCount: before.accessible[i]!,
       greedyBefore: correct,
       greedyAfter: after.greedy[i]!.correct,
     })),
+    config.evaluate.accessibilitySamples,
   );
 
 interface GroupRow {
@@ -154,7 +155,7 @@ const ledgerKey = ({ id, split, promptText, gold, status, myth }: Question) => (
 
 type Summary = ReturnType<typeof summarise>;
 
-function tables({ heldout, train }: Summary): Table[] {
+function tables({ heldout, train }: Summary, samples: number): Table[] {
   const { intervals, gain, passAtK, repair, n } = heldout;
   const right = { align: "right" } as const;
   return [
@@ -205,9 +206,9 @@ function tables({ heldout, train }: Summary): Table[] {
       }),
     },
     {
-      title: "Repaired after failing before, by right answers among 128 samples before",
+      title: `Repaired after failing before, by right answers among ${samples} samples before`,
       columns: [
-        { title: "of 128", ...right },
+        { title: `of ${samples}`, ...right },
         { title: "failed before", ...right },
         { title: "repaired", ...right },
         { title: "" },
@@ -283,7 +284,7 @@ export function examples({ world, before, after }: Outcome, count = 12): Table {
 
 /** The closing words of a run: for the terminal and, as Markdown, for report.md. */
 export function report(outcome: Outcome, summary: Summary, header: readonly string[]) {
-  const all = [...tables(summary), examples(outcome)];
+  const all = [...tables(summary, outcome.config.evaluate.accessibilitySamples), examples(outcome)];
   const sentences = story(summary, outcome);
   const name = `${summary.preset}, seed ${summary.seed}`;
   const closing = `${duration(summary.seconds)}, ${summary.params} parameters`;

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import {
-  accessibilityBin,
   accessibilityBins,
   cochranArmitage,
   repairByAccessibility,
@@ -127,14 +126,25 @@ describe("passAtK", () => {
 });
 
 describe("accessibility", () => {
-  test("the nine bins are the paper's and cover 0..128 once", () => {
-    const labels = accessibilityBins.map((bin) => bin.label);
+  test("of 128 samples the nine bins are the paper's", () => {
+    const labels = accessibilityBins(128).map((bin) => bin.label);
     assert.deepEqual(labels, ["0", "1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "≥65"]);
-    for (let count = 0; count <= 128; count++) {
-      const inside = accessibilityBins.filter(({ low, high }) => count >= low && count <= high);
-      assert.deepEqual(inside, [accessibilityBins[accessibilityBin(count)]]);
+  });
+
+  test("bins of any number of samples cover all counts once, other counts are refused", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 600 }), (samples) => {
+        const bins = accessibilityBins(samples);
+        for (let count = 0; count <= samples; count++) {
+          assert.equal(bins.filter(({ low, high }) => count >= low && count <= high).length, 1);
+        }
+        assert.equal(bins.at(-1)!.high, samples);
+      }),
+    );
+    for (const accessibleCount of [-1, 129, 2.5]) {
+      const record = { accessibleCount, greedyBefore: false, greedyAfter: true };
+      assert.throws(() => repairByAccessibility([record], 128), /of 128 samples/);
     }
-    for (const bad of [-1, 129, 2.5]) assert.throws(() => accessibilityBin(bad), /of 128 samples/);
   });
 
   test("repair rates count the failed questions only", () => {
@@ -143,14 +153,17 @@ describe("accessibility", () => {
       greedyBefore: before,
       greedyAfter: after,
     });
-    const { rows } = repairByAccessibility([
-      record(0, false, false),
-      record(0, false, true),
-      record(0, false, false),
-      record(0, false, false),
-      record(6, false, true),
-      record(90, true, false),
-    ]);
+    const { rows } = repairByAccessibility(
+      [
+        record(0, false, false),
+        record(0, false, true),
+        record(0, false, false),
+        record(0, false, false),
+        record(6, false, true),
+        record(90, true, false),
+      ],
+      128,
+    );
     assert.deepEqual(
       rows.map(({ n }) => n),
       [4, 0, 0, 0, 1, 0, 0, 0, 0],
