@@ -282,7 +282,7 @@ export const attentionVjp: WgslKernel = {
       body: `
   var part = 0.0;
   ${eachElement("part += g[p.g_at + row * p.n + i] * y[p.y_at + row * p.n + i];")}
-  let delta_of = fold_sum(l, part);
+  let delta_of = fold_sum(part);
   if (l == 0u) { delta[p.delta_at + row] = delta_of; }`,
       ...{ reads: { g: g!, y: forward! }, writes: { delta: delta! } },
     });

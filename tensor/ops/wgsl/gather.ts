@@ -2,7 +2,7 @@
 
 import { copy, fillZero } from "../../device/webgpu/copy.ts";
 import type { WgslKernel } from "../../device/webgpu/kernel.ts";
-import { launchRows, launchThreads, ROW_THREADS } from "../../device/webgpu/rows.ts";
+import { launchRows, launchThreads } from "../../device/webgpu/rows.ts";
 import { normalAxis, rowMajor, sizeOf } from "../../shape.ts";
 
 export const embedding: WgslKernel = {
@@ -30,12 +30,12 @@ export const scatterRows: WgslKernel = {
     const functions = "var<workgroup> earlier: atomic<u32>;\n";
     const body = `
   let id = ids[p.ids_at + row];
-  for (var i = l; i < row; i += ${ROW_THREADS}u) {
+  for (var i = l; i < row; i += WIDTH) {
     if (ids[p.ids_at + i] == id) { atomicStore(&earlier, 1u); }
   }
   workgroupBarrier();
   if (atomicLoad(&earlier) == 0u && id >= 0 && u32(id) < p.v) {
-    for (var column = l; column < p.d; column += ${ROW_THREADS}u) {
+    for (var column = l; column < p.d; column += WIDTH) {
       var total = 0.0;
       for (var i = row; i < p.n; i++) {
         if (ids[p.ids_at + i] == id) { total += x[p.x_at + i * p.d + column]; }
@@ -44,7 +44,7 @@ export const scatterRows: WgslKernel = {
     }
   }`;
     launchRows(gpu, {
-      ...{ name: "f32_scatter_rows_row", functions, body, rows: n, n },
+      ...{ name: "f32_scatter_rows_row", functions, body, rows: n, n, whole: true },
       ...{ reads: { x: x!, ids: ids! }, writes: { y: y! } },
       uniforms: { d, v: options as number },
     });

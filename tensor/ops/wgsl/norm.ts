@@ -1,7 +1,7 @@
-/** RMSNorm and LayerNorm, a workgroup a row; a weight's gradient is a sum over parts of all rows. */
+/** RMSNorm and LayerNorm, threads a row; a weight's gradient is a sum over parts of all rows. */
 
 import type { WgslKernel } from "../../device/webgpu/kernel.ts";
-import { eachElement, launchRows, ROW_THREADS, SUM } from "../../device/webgpu/rows.ts";
+import { eachElement, launchRows, SUM } from "../../device/webgpu/rows.ts";
 import type { Epsilon } from "../norm.ts";
 import { sumColumns } from "./reduce.ts";
 
@@ -13,15 +13,15 @@ const W = "weight[p.weight_at + i]";
 const SQUARES = `
   var part = 0.0;
   ${eachElement(`part += ${X} * ${X};`)}
-  let r = 1.0 / sqrt(fold_sum(l, part) / f32(p.n) + p.eps);`;
+  let r = 1.0 / sqrt(fold_sum(part) / f32(p.n) + p.eps);`;
 /** Mean, then the mean square of what is left: E[x²] - E[x]² would cancel. */
 const MOMENTS = `
   var part = 0.0;
   ${eachElement(`part += ${X};`)}
-  let mean = fold_sum(l, part) / f32(p.n);
+  let mean = fold_sum(part) / f32(p.n);
   part = 0.0;
   ${eachElement(`let own = ${X} - mean; part += own * own;`)}
-  let r = 1.0 / sqrt(fold_sum(l, part) / f32(p.n) + p.eps);`;
+  let r = 1.0 / sqrt(fold_sum(part) / f32(p.n) + p.eps);`;
 
 export const rmsNorm: WgslKernel = {
   run: (gpu, { inputs: [x, weight], outputs: [y], dims, options }) => {
@@ -42,8 +42,8 @@ export const rmsNormVjp: WgslKernel = {
     const body = `${SQUARES}
   part = 0.0;
   ${eachElement(`part += ${G} * ${W} * ${X} * r;`)}
-  let share = fold_sum(l, part) / f32(p.n);
-  for (var i = l; i < p.n; i += ${ROW_THREADS}u) {
+  let share = fold_sum(part) / f32(p.n);
+  for (var i = l; i < p.n; i += WIDTH) {
     let unit = ${X} * r;
     dx[p.dx_at + row * p.n + i] = r * (${G} * ${W} - unit * share);
     dw[p.dw_at + row * p.n + i] = ${G} * unit;
@@ -77,11 +77,11 @@ export const layerNormVjp: WgslKernel = {
     const body = `${MOMENTS}
   part = 0.0;
   ${eachElement(`part += ${G} * ${W};`)}
-  let level = fold_sum(l, part) / f32(p.n);
+  let level = fold_sum(part) / f32(p.n);
   part = 0.0;
   ${eachElement(`part += ${G} * ${W} * (${X} - mean) * r;`)}
-  let share = fold_sum(l, part) / f32(p.n);
-  for (var i = l; i < p.n; i += ${ROW_THREADS}u) {
+  let share = fold_sum(part) / f32(p.n);
+  for (var i = l; i < p.n; i += WIDTH) {
     let unit = (${X} - mean) * r;
     dx[p.dx_at + row * p.n + i] = r * (${G} * ${W} - level - unit * share);
     dw[p.dw_at + row * p.n + i] = ${G} * unit;

@@ -2,7 +2,7 @@
 
 import type { View } from "../../device/device.ts";
 import type { Launcher, WgslKernel } from "../../device/webgpu/kernel.ts";
-import { eachElement, launchRows, ROW_THREADS, SUM } from "../../device/webgpu/rows.ts";
+import { eachElement, launchRows, SUM } from "../../device/webgpu/rows.ts";
 import { sizeOf } from "../../shape.ts";
 
 /** Elements of a part. */
@@ -21,11 +21,11 @@ function total(gpu: Launcher, tensors: readonly View[], y: View, finish: string)
       body: `
   let end = min((row + 1u) * ${PART}u, p.n);
   var part = 0.0;
-  for (var i = row * ${PART}u + l; i < end; i += ${ROW_THREADS}u) {
+  for (var i = row * ${PART}u + l; i < end; i += WIDTH) {
     let own = x[p.x_at + i];
     part = fma(own, own, part);
   }
-  let sum = fold_sum(l, part);
+  let sum = fold_sum(part);
   if (l == 0u) { parts[p.parts_at + row] = sum; }`,
       ...{ reads: { x }, writes: { parts: { ...parts, offset } } },
     });
@@ -36,7 +36,7 @@ function total(gpu: Launcher, tensors: readonly View[], y: View, finish: string)
     body: `
   var part = 0.0;
   ${eachElement("part += parts[p.parts_at + i];")}
-  let sum = fold_sum(l, part);
+  let sum = fold_sum(part);
   if (l == 0u) { y[p.y_at] = ${finish}(sum); }`,
     ...{ reads: { parts }, writes: { y } },
   });

@@ -63,10 +63,10 @@ function partialRows(
   let end = min(first + ${PART}u, p.n);
   let at = p.x_at + row / p.parts * p.n;
   var result = ${start};
-  for (var i = first + l; i < end; i += ${ROW_THREADS}u) {
+  for (var i = first + l; i < end; i += WIDTH) {
     result = ${combine("result", "x[at + i]")};
   }
-  result = fold_${name}(l, result);
+  result = fold_${name}(result);
   if (l == 0u) { y[p.y_at + row] = result; }`;
   launchRows(gpu, {
     ...{ name: `f32_${name}_row`, functions: `${INFINITY}${functions}`, body },
@@ -172,7 +172,7 @@ export const argmax: WgslKernel = {
   if (l == 0u) { y[p.y_at + row] = i32(best_index[0]); }`;
     const arrays = { reads: { x: x! }, writes: { y: y! } };
     const functions = `${INFINITY}${BEFORE}`;
-    launchRows(gpu, { name: "f32_argmax_row", functions, body, ...arrays, rows, n });
+    launchRows(gpu, { name: "f32_argmax_row", functions, body, ...arrays, rows, n, whole: true });
   },
 };
 
@@ -201,7 +201,7 @@ export const topK: WgslKernel = {
     launchRows(gpu, {
       ...{ name: "f32_top_k_row", functions: `${INFINITY}${BEFORE}`, body },
       ...{ reads: { x: x! }, writes: { values: values!, indices: indices! } },
-      ...{ rows: sizeOf(x!.shape) / n, n, uniforms: { k } },
+      ...{ rows: sizeOf(x!.shape) / n, n, whole: true, uniforms: { k } },
     });
   },
 };

@@ -16,10 +16,10 @@ import { sizeOf } from "../../shape.ts";
 const statistics = (value: string): string => `
   var top = ${LOWEST};
   ${eachElement(`top = max(top, ${value});`)}
-  let shift = fold_max(l, top);
+  let shift = fold_max(top);
   var part = 0.0;
   ${eachElement(`part += weight(${value}, shift);`)}
-  let total = fold_sum(l, part);
+  let total = fold_sum(part);
 `;
 /** exp(x - shift), 0 for what counts as -∞, and NaN for NaN. */
 const WEIGHT = `
@@ -78,7 +78,7 @@ export const softmaxVjp: WgslKernel = {
     const body = `
   var part = 0.0;
   ${eachElement(`part += ${G} * ${own};`)}
-  let dot = fold_sum(l, part);
+  let dot = fold_sum(part);
   ${eachElement(`dx[p.dx_at + row * p.n + i] = ${own} * (${G} - dot);`)}`;
     const arrays = { reads: { g: g!, y: y! }, writes: { dx: dx! } };
     launchRows(gpu, { name: "f32_softmax_vjp_row", functions: SUM, body, ...arrays, rows, n });
