@@ -8,6 +8,7 @@ import type { Buffer, Device, View } from "../device.ts";
 import { copy } from "./copy.ts";
 import { awaited } from "./dawn.ts";
 import { isExpressed, runElementwise } from "./elementwise.ts";
+import { Failures } from "./failures.ts";
 import type { Gpu } from "./gpu.ts";
 import type { Launcher, WgslKernel } from "./kernel.ts";
 import { Pool, type Pooled } from "./pool.ts";
@@ -17,6 +18,10 @@ const kernelOf = (definition: Definition): WgslKernel | undefined =>
   "wgsl" in definition && !isMissing(definition.wgsl) ? (definition.wgsl as WgslKernel) : undefined;
 
 const pooledOf = ({ buffer }: View): Pooled => buffer.memory as Pooled;
+
+/** "matmul [2,3] [3,4]" */
+const describe = ({ name }: Definition, { inputs }: KernelCall): string =>
+  [name, ...inputs.map(({ shape }) => `[${shape.join()}]`)].join(" ");
 
 export class WebGpuDevice implements Device {
   readonly name = "webgpu";
@@ -29,13 +34,13 @@ export class WebGpuDevice implements Device {
   readonly #pool: Pool;
   readonly #queue: CommandQueue;
   readonly #staging = new Map<number, GPUBuffer[]>();
-  /** The first error that the GPU reported: told by the next call that can tell it. */
-  #failure: Error | undefined;
+  readonly #failures: Failures;
 
   constructor({ device, name, provider, features }: Gpu) {
     this.#gpu = device;
-    this.#pool = new Pool(device);
-    this.#queue = new CommandQueue(device);
+    this.#failures = new Failures(device);
+    this.#pool = new Pool(device, this.#failures);
+    this.#queue = new CommandQueue(device, this.#failures);
     const { maxStorageBufferBindingSize: binding, maxComputeInvocationsPerWorkgroup: threads } =
       device.limits;
     const through = provider === "dawn" ? "Dawn" : "navigator.gpu";
@@ -43,23 +48,10 @@ export class WebGpuDevice implements Device {
     this.description =
       `${name} through ${through}; ${having}; ` +
       `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup`;
-    device.addEventListener("uncapturederror", (event) => {
-      event.preventDefault();
-      const { message } = (event as GPUUncapturedErrorEvent).error;
-      this.#failure ??= new Error(`webgpu: ${message.trim()} (near ${this.#queue.last})`);
-    });
     // Dawn in a process keeps it alive, and busy, for whoever waits for the loss of a device.
-    if (provider === "own") device.lost.then((info) => this.#lose(info));
+    if (provider === "own") device.lost.then((info) => this.#failures.lose(info));
     // Deno's own GPU corrupts the heap of a process that ends before its device.
     if (provider === "own") globalThis.process?.on?.("exit", () => device.destroy());
-  }
-
-  #lose({ reason, message }: GPUDeviceLostInfo): void {
-    if (reason === "destroyed") return;
-    this.#failure = new Error(
-      `webgpu: the device was lost (${message.trim() || reason}) after ${this.#queue.last}; ` +
-        "what it held is gone: go on from the last checkpoint",
-    );
   }
 
   /** Dispatches so far, programs compiled, bytes of pooled buffers in use or kept. */
@@ -84,7 +76,7 @@ export class WebGpuDevice implements Device {
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
-    this.#throwFailure();
+    this.#failures.check();
     if (values.length === 0) return;
     const data = buffer.dtype === "f32" ? Float32Array.from(values) : Int32Array.from(values);
     this.#queue.write(buffer.memory as Pooled, data);
@@ -95,7 +87,7 @@ export class WebGpuDevice implements Device {
   }
 
   async read(view: View): Promise<Float32Array | Int32Array> {
-    this.#throwFailure();
+    this.#failures.check();
     const size = sizeOf(view.shape);
     const type = view.dtype === "f32" ? Float32Array : Int32Array;
     if (size === 0) return new type(0);
@@ -108,15 +100,19 @@ export class WebGpuDevice implements Device {
     try {
       await awaited(staging.mapAsync(1, 0, bytes));
     } catch (error) {
+      await this.#failures.settle();
+      this.#failures.check();
       const never = new Promise<undefined>((resolve) => setTimeout(resolve, 1000, undefined));
       const info = await awaited(Promise.race([this.#gpu.lost, never]));
-      if (info !== undefined) this.#lose(info);
-      throw this.#failure ?? new Error(`webgpu: reading ${bytes} bytes failed: ${error}`);
+      if (info !== undefined) this.#failures.lose(info);
+      this.#failures.check();
+      throw new Error(`webgpu: reading ${bytes} bytes failed: ${error}`);
     }
+    await this.#failures.settle();
     const values = new type(staging.getMappedRange(0, bytes).slice(0));
     staging.unmap();
     this.#staging.get(staging.size)!.push(staging);
-    this.#throwFailure();
+    this.#failures.check();
     return values;
   }
 
@@ -125,7 +121,8 @@ export class WebGpuDevice implements Device {
   }
 
   run(definition: Definition, call: KernelCall): void {
-    this.#throwFailure();
+    this.#failures.check();
+    this.#failures.doing = () => describe(definition, call);
     if (isExpressed(definition)) {
       this.#withTemporaries((gpu) => runElementwise(gpu, definition, call));
       return;
@@ -151,7 +148,7 @@ export class WebGpuDevice implements Device {
 
   /** Runs programs of one's own: for benchmarks and probes. */
   launch(body: (gpu: Launcher) => void): void {
-    this.#throwFailure();
+    this.#failures.check();
     this.#withTemporaries(body);
   }
 
@@ -177,17 +174,13 @@ export class WebGpuDevice implements Device {
   async idle(): Promise<void> {
     this.#queue.submit();
     await awaited(this.#gpu.queue.onSubmittedWorkDone());
-    this.#throwFailure();
+    await this.#failures.settle();
+    this.#failures.check();
   }
 
   /** Ends the device; nothing can be done with its tensors any more. */
   destroy(): void {
     this.#gpu.destroy();
-  }
-
-  #throwFailure(): void {
-    const failure = this.#failure;
-    if (failure !== undefined) throw failure;
   }
 
   #withTemporaries(body: (gpu: Launcher) => void): void {
@@ -221,6 +214,11 @@ export class WebGpuDevice implements Device {
     while (size < bytes) size *= 2;
     const kept = this.#staging.get(size);
     if (kept === undefined) this.#staging.set(size, []);
-    return kept?.pop() ?? this.#gpu.createBuffer({ size, usage: 0x1 | 0x8 });
+    return (
+      kept?.pop() ??
+      this.#failures.watch("out-of-memory", `out of memory: ${size} bytes to read`, () =>
+        this.#gpu.createBuffer({ size, usage: 0x1 | 0x8 }),
+      )
+    );
   }
 }

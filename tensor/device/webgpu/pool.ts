@@ -1,5 +1,7 @@
 /** GPU buffers by size class: freed ones are kept for the next of their size. */
 
+import type { Failures } from "./failures.ts";
+
 /** Storage buffers that can be copied from and to. */
 const USAGE = 0x80 | 0x4 | 0x8;
 
@@ -21,13 +23,15 @@ export function sizeClass(bytes: number): number {
 
 export class Pool {
   readonly #device: GPUDevice;
+  readonly #failures: Failures;
   readonly #free = new Map<number, Pooled[]>();
   #ids = 0;
   /** Bytes of all buffers, in use or not. */
   held = 0;
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, failures: Failures) {
     this.#device = device;
+    this.#failures = failures;
   }
 
   /** Memory for `bytes`. Throws where no buffer can be that large. */
@@ -43,7 +47,10 @@ export class Pool {
     const size = Math.min(sizeClass(bytes), most - (most % 4));
     const kept = this.#free.get(size)?.pop();
     if (kept !== undefined) return kept;
-    const buffer = this.#device.createBuffer({ size, usage: USAGE });
+    const what = `out of memory: ${size} bytes beside the ${this.held} that are held`;
+    const buffer = this.#failures.watch("out-of-memory", what, () =>
+      this.#device.createBuffer({ size, usage: USAGE }),
+    );
     this.held += size;
     return { buffer, bytes: size, id: this.#ids++, batch: -1 };
   }

@@ -1,5 +1,6 @@
 /** From a dispatch to a pipeline: declarations in front of its WGSL, compiled once per name. */
 
+import type { Failures } from "./failures.ts";
 import { type Dispatch, WGSL_TYPE } from "./kernel.ts";
 
 /** A compiled program and the layout of its bindings. */
@@ -38,11 +39,13 @@ export function sourceOf(dispatch: Dispatch): string {
 /** Programs of a device, by name and by the types of their arrays. */
 export class Programs {
   readonly #device: GPUDevice;
+  readonly #failures: Failures;
   readonly #known = new Map<string, Program>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, failures: Failures) {
     this.#device = device;
+    this.#failures = failures;
   }
 
   get size(): number {
@@ -58,11 +61,14 @@ export class Programs {
       Object.keys(dispatch.writes).length,
     );
     const label = dispatch.name;
-    const module = device.createShaderModule({ label, code: sourceOf(dispatch) });
-    const pipeline = device.createComputePipeline({
-      label,
-      layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main" },
+    const what = `the program ${label} is refused by this adapter`;
+    const pipeline = this.#failures.watch("validation", what, () => {
+      const module = device.createShaderModule({ label, code: sourceOf(dispatch) });
+      return device.createComputePipeline({
+        label,
+        layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: "main" },
+      });
     });
     const made = { pipeline, layout, fields: fieldsOf(dispatch) };
     this.#known.set(label, made);

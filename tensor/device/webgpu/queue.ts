@@ -1,6 +1,7 @@
 /** Commands on their way to the GPU: dispatches gathered into batches, their uniforms beside them. */
 
 import type { View } from "../device.ts";
+import type { Failures } from "./failures.ts";
 import type { Dispatch } from "./kernel.ts";
 import type { Pooled } from "./pool.ts";
 import { type Program, Programs } from "./program.ts";
@@ -19,6 +20,7 @@ const pooledOf = (view: View): Pooled => view.buffer.memory as Pooled;
 
 export class CommandQueue {
   readonly #device: GPUDevice;
+  readonly #failures: Failures;
   readonly #uniformBuffer: GPUBuffer;
   readonly #words = new Uint32Array((BATCH * SLOT) / 4);
   readonly #floats = new Float32Array(this.#words.buffer);
@@ -30,13 +32,14 @@ export class CommandQueue {
   #timer: { readonly set: GPUQuerySet; passes: number } | undefined;
   /** Number of the batch that is being gathered. */
   batch = 0;
-  /** All dispatches so far, and what the last one was. */
+  /** All dispatches so far. */
   dispatched = 0;
-  last = "nothing";
+  #last = "no program";
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, failures: Failures) {
     this.#device = device;
-    this.programs = new Programs(device);
+    this.#failures = failures;
+    this.programs = new Programs(device, failures);
     this.#uniformBuffer = device.createBuffer({ size: BATCH * SLOT, usage: 0x40 | 0x8 });
   }
 
@@ -56,7 +59,7 @@ export class CommandQueue {
     const rows = Math.ceil(groups / ROW);
     this.#pass.dispatchWorkgroups(rows === 1 ? groups : ROW, rows);
     this.dispatched++;
-    this.last = dispatch.name;
+    this.#last = dispatch.name;
   }
 
   #writeUniforms(
@@ -79,13 +82,13 @@ export class CommandQueue {
     let group = this.#groups.get(key);
     if (group === undefined) {
       if (this.#groups.size >= REMEMBERED) this.#groups.clear();
-      group = this.#device.createBindGroup({
-        layout,
-        entries: [
-          { binding: 0, resource: { buffer: this.#uniformBuffer, size: SLOT } },
-          ...buffers.map(({ buffer }, i) => ({ binding: i + 1, resource: { buffer } })),
-        ],
-      });
+      const entries = [
+        { binding: 0, resource: { buffer: this.#uniformBuffer, size: SLOT } },
+        ...buffers.map(({ buffer }, i) => ({ binding: i + 1, resource: { buffer } })),
+      ];
+      group = this.#failures.watch("validation", "arrays that can't be bound", () =>
+        this.#device.createBindGroup({ layout, entries }),
+      );
       this.#groups.set(key, group);
     }
     return group;
@@ -157,7 +160,9 @@ export class CommandQueue {
     this.#pass = undefined;
     const { queue } = this.#device;
     queue.writeBuffer(this.#uniformBuffer, 0, this.#words.buffer, 0, this.#slots * SLOT);
-    queue.submit([this.#encoder.finish()]);
+    const encoder = this.#encoder;
+    const what = `${this.#slots} programs up to ${this.#last} were refused`;
+    this.#failures.watch("validation", what, () => queue.submit([encoder.finish()]));
     this.#encoder = undefined;
     this.#slots = 0;
     this.batch++;
