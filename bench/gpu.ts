@@ -11,7 +11,7 @@ import type { WebGpuDevice } from "../tensor/device/webgpu/device.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { type Limits, measureLimits } from "./gpu/limits.ts";
 import { measureTask } from "./gpu/run.ts";
-import { bytesOf, FULL, flopsOf, nameOf, QUICK, type Task, tokensOf } from "./gpu/tasks.ts";
+import { bytesOf, FULL, flopsOf, isHalf, nameOf, QUICK, type Task, tokensOf } from "./gpu/tasks.ts";
 import { line } from "./support.ts";
 
 const { values: options } = parseArgs({
@@ -76,12 +76,11 @@ function pytorch(tasks: readonly Task[]): { seconds: (number | undefined)[]; tol
   return { seconds: seconds.map((s) => s ?? undefined), told: version };
 }
 
-const device = (await setDevice(
-  options.adapter === undefined ? "webgpu" : `webgpu:${options.adapter}`,
-)) as WebGpuDevice;
+const where = options.adapter === undefined ? "webgpu" : (`webgpu:${options.adapter}` as const);
+const device = (await setDevice(where)) as WebGpuDevice;
 console.log(device.description);
 const { quick, only = "" } = options;
-const tasks = (quick ? QUICK : FULL).filter((task) => nameOf(task).includes(only));
+const chosen = (quick ? QUICK : FULL).filter((task) => nameOf(task).includes(only));
 const limits = await measureLimits(device, quick);
 console.log(
   `limits: ${engineering(limits.fma / 1e12)} TFLOP/s of multiply-adds, ` +
@@ -90,12 +89,28 @@ console.log(
 const heads = ["", "time", "TFLOP/s", "GB/s", "of limit", "tokens/s", "vs PyTorch"];
 console.log(line(heads, WIDTHS));
 const figures: Figure[] = [];
-for (const task of tasks) {
-  const figure = { task, seconds: await measureTask(device, task, quick), rival: undefined };
-  figures.push(figure);
-  console.log(row(figure, limits));
+async function measureAll(on: WebGpuDevice, tasks: readonly Task[]): Promise<void> {
+  for (const task of tasks) {
+    const figure = { task, seconds: await measureTask(on, task, quick), rival: undefined };
+    figures.push(figure);
+    console.log(row(figure, limits));
+  }
+  on.destroy();
 }
-device.destroy();
+await measureAll(
+  device,
+  chosen.filter((task) => !isHalf(task)),
+);
+if (chosen.some(isHalf)) {
+  try {
+    const half = (await setDevice(where, { matmulPrecision: "f16" })) as WebGpuDevice;
+    console.log(half.description);
+    await measureAll(half, chosen.filter(isHalf));
+  } catch (error) {
+    console.log(`not measured: ${error instanceof Error ? error.message : error}`);
+  }
+}
+const tasks = figures.map(({ task }) => task);
 const { seconds: theirs, told } = pytorch(tasks);
 console.log(`\nPyTorch: ${told}`);
 const compared = figures.map((figure, i) => ({ ...figure, rival: theirs[i] }));

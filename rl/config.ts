@@ -144,6 +144,10 @@ export const trainShape = z.strictObject({
     .regex(/^(wasm|reference|webgpu(:.+)?)$/, "expected wasm, webgpu, webgpu:ADAPTER or reference")
     .default("wasm")
     .describe("Where tensors live: wasm, webgpu, webgpu:ADAPTER (part of its name) or reference"),
+  matmulPrecision: z
+    .enum(["f32", "f16"])
+    .default("f32")
+    .describe("What products on webgpu round their operands to; sums stay f32"),
   wide: z
     .boolean()
     .default(false)
@@ -181,9 +185,10 @@ export function worldOf(config: TrainConfig): WorldConfig {
 
 /** Hash of all that decides the weights of the pre-trained base model: the key of its cache. */
 export function baseModelHash(config: TrainConfig): string {
-  const { model, pretrain, device, deterministic } = config;
+  const { model, pretrain, device, deterministic, matmulPrecision } = config;
   const [world, seed] = [worldOf(config), seedsOf(config).pretrain];
-  const arithmetic = { device, deterministic };
+  const half = matmulPrecision === "f32" ? {} : { matmulPrecision };
+  const arithmetic = { device, deterministic, ...half };
   return configHash({ world, model, pretrain, ...arithmetic, seed, version: pretrainingVersion });
 }
 
@@ -191,6 +196,7 @@ export function baseModelHash(config: TrainConfig): string {
 export function contradictions(config: TrainConfig): string[] {
   return [
     ...worldProblems(config),
+    ...deviceProblems(config),
     ...modelProblems(config),
     ...samplingProblems(config),
     ...grpoProblems(config),
@@ -201,6 +207,17 @@ export function contradictions(config: TrainConfig): string[] {
 function worldProblems(config: TrainConfig): string[] {
   const { error } = worldConfig.safeParse(worldOf(config));
   return (error?.issues ?? []).map(({ path, message }) => `world.${path.join(".")}: ${message}`);
+}
+
+function deviceProblems({ device, matmulPrecision, wide, deterministic }: TrainConfig): string[] {
+  const wasmOnly = [wide && "wide", deterministic && "deterministic"].filter(Boolean).join(" and ");
+  return when(
+    [
+      matmulPrecision === "f16" && !device.startsWith("webgpu"),
+      `matmulPrecision f16 on device ${device}: only webgpu has it; use --device webgpu, or f32`,
+    ],
+    [wasmOnly !== "" && device !== "wasm", `${wasmOnly} on device ${device}: only wasm has it`],
+  );
 }
 
 function modelProblems({ model }: TrainConfig): string[] {

@@ -34,9 +34,13 @@ async function main(): Promise<void> {
 }
 
 /** Says which GPU it is, for that is not the user's choice alone. */
-async function chooseDevice({ device, wide, deterministic }: TrainConfig): Promise<void> {
+async function chooseDevice(config: TrainConfig): Promise<void> {
+  const { device, wide, deterministic, matmulPrecision } = config;
   const name = device as Parameters<typeof setDevice>[0];
-  const made = await setDevice(name, device === "wasm" ? { wide, deterministic } : undefined);
+  const options = device === "wasm" ? { wide, deterministic } : { matmulPrecision };
+  const made = await setDevice(name, options).catch((error: Error) => {
+    throw new UserError(error.message);
+  });
   if ("description" in made) console.log(`webgpu: ${made.description}`);
 }
 

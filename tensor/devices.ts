@@ -6,6 +6,7 @@ import { WasmDevice } from "./device/wasm/device.ts";
 import type { MachineOptions } from "./device/wasm/machine.ts";
 import { WebGpuDevice } from "./device/webgpu/device.ts";
 import { findGpu, type GpuOptions } from "./device/webgpu/gpu.ts";
+import { deviceWithHalf } from "./ops/wgsl/gemm_probe.ts";
 
 export type WasmOptions = MachineOptions;
 
@@ -31,7 +32,10 @@ export async function setDevice(
   else if (name === "webgpu" || name.startsWith("webgpu:")) {
     const adapter = name.slice("webgpu:".length);
     const wanted = adapter === "" ? {} : { adapter };
-    useDevice(new WebGpuDevice(await findGpu({ ...wanted, ...(options as GpuOptions) })));
+    const asked = { ...wanted, ...(options as GpuOptions) };
+    const find = () => findGpu(asked);
+    const half = asked.matmulPrecision === "f16";
+    useDevice(half ? await deviceWithHalf(find) : new WebGpuDevice(await find()));
   } else {
     throw new TypeError(
       `setDevice: "${name}" is not a device; there are wasm, webgpu and reference`,

@@ -96,7 +96,8 @@ def step(task):
 def call_of(task):
     kind = task["kind"]
     if kind == "gemm":
-        a, b = torch.randn(task["m"], task["k"]), torch.randn(task["k"], task["n"])
+        dtype = torch.half if task["half"] else torch.float
+        a, b = torch.randn(task["m"], task["k"], dtype=dtype), torch.randn(task["k"], task["n"], dtype=dtype)
         return lambda: a @ b
     if kind == "attention":
         shape = (task["b"], task["h"], task["t"], task["d"])

@@ -1,7 +1,14 @@
 /** What is timed on a GPU, as data that PyTorch reads too, and how much work each is. */
 
 export type Task =
-  | { readonly kind: "gemm"; readonly m: number; readonly k: number; readonly n: number }
+  | {
+      readonly kind: "gemm";
+      readonly m: number;
+      readonly k: number;
+      readonly n: number;
+      /** Operands rounded to f16, sums in f32. */
+      readonly half: boolean;
+    }
   | {
       readonly kind: "attention";
       readonly b: number;
@@ -40,7 +47,8 @@ const M10 = { width: 384, inner: 1024, layers: 6, heads: 6, vocabulary: 256 };
 const M124 = { width: 768, inner: 2048, layers: 12, heads: 12, vocabulary: 50_304 };
 const TINY = { width: 32, inner: 64, layers: 2, heads: 2, vocabulary: 64 };
 
-const gemm = (m: number, k = m, n = m): Task => ({ kind: "gemm", m, k, n });
+const gemm = (m: number, k = m, n = m): Task => ({ kind: "gemm", m, k, n, half: false });
+const halfGemm = (n: number): Task => ({ kind: "gemm", m: n, k: n, n, half: true });
 
 export const FULL: readonly Task[] = [
   ...[512, 1024, 2048, 4096, 8192].map((n) => gemm(n)),
@@ -60,6 +68,7 @@ export const FULL: readonly Task[] = [
   { kind: "step", b: 8, t: 512, ...M124 },
   { kind: "decode", b: 256, prompt: 16, newTokens: 48, ...M10 },
   { kind: "decode", b: 64, prompt: 16, newTokens: 48, ...M124 },
+  ...[512, 1024, 2048, 4096, 8192].map(halfGemm),
 ];
 
 /** Small enough for a software GPU: shows that all of it runs. */
@@ -76,6 +85,7 @@ export const QUICK: readonly Task[] = [
   { kind: "adamW", n: 10_000 },
   { kind: "step", b: 2, t: 16, ...TINY },
   { kind: "decode", b: 2, prompt: 4, newTokens: 4, ...TINY },
+  halfGemm(128),
 ];
 
 /** Weights of a model apart from its embeddings, which are tied to the head. */
@@ -122,6 +132,9 @@ export function bytesOf(task: Task): number | undefined {
   }
 }
 
+/** Whether the task needs a device whose products have f16 operands. */
+export const isHalf = (task: Task): boolean => task.kind === "gemm" && task.half;
+
 /** Tokens that one call trains on or makes. */
 export const tokensOf = (task: Task): number | undefined =>
   task.kind === "step"
@@ -133,7 +146,7 @@ export const tokensOf = (task: Task): number | undefined =>
 export function nameOf(task: Task): string {
   switch (task.kind) {
     case "gemm":
-      return `gemm ${task.m}x${task.k}x${task.n}`;
+      return `gemm ${task.m}x${task.k}x${task.n}${task.half ? ", f16 operands" : ""}`;
     case "attention":
       return `attention ${task.backward ? "forward and backward" : "forward"} b${task.b} h${task.h} t${task.t} d${task.d}`;
     case "head":

@@ -10,7 +10,7 @@ import { awaited } from "./dawn.ts";
 import { isExpressed, runElementwise } from "./elementwise.ts";
 import { Failures } from "./failures.ts";
 import type { Gpu } from "./gpu.ts";
-import type { Launcher, WgslKernel } from "./kernel.ts";
+import type { Launcher, Products, WgslKernel } from "./kernel.ts";
 import { Pool, type Pooled } from "./pool.ts";
 import { CommandQueue } from "./queue.ts";
 
@@ -27,6 +27,8 @@ export class WebGpuDevice implements Device {
   readonly name = "webgpu";
   /** What kind of GPU this is, by adapter, driver and features. */
   readonly description: string;
+  /** What matrix products compute with. */
+  readonly products: Products;
   liveBuffers = 0;
   liveBytes = 0;
   peakBytes = 0;
@@ -36,7 +38,8 @@ export class WebGpuDevice implements Device {
   readonly #staging = new Map<number, GPUBuffer[]>();
   readonly #failures: Failures;
 
-  constructor({ device, name, provider, features }: Gpu) {
+  constructor({ device, name, provider, features }: Gpu, products: Products = "f32") {
+    this.products = products;
     this.#gpu = device;
     this.#failures = new Failures(device);
     this.#pool = new Pool(device, this.#failures);
@@ -47,7 +50,7 @@ export class WebGpuDevice implements Device {
     const having = features.length === 0 ? "no optional features" : features.join(", ");
     this.description =
       `${name} through ${through}; ${having}; ` +
-      `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup`;
+      `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup${products === "f32" ? "" : `; f16 products on ${products === "f16" ? "tiles" : "subgroup matrices"}`}`;
     // Dawn in a process keeps it alive, and busy, for whoever waits for the loss of a device.
     if (provider === "own") device.lost.then((info) => this.#failures.lose(info));
     // Deno's own GPU corrupts the heap of a process that ends before its device.
@@ -192,6 +195,7 @@ export class WebGpuDevice implements Device {
       return { buffer, dtype, shape: [elements], strides: [1], offset: 0 };
     };
     const gpu: Launcher = {
+      products: this.products,
       dispatch: (program) => this.#queue.dispatch(program),
       temporary,
       packed: (view) => {

@@ -9,6 +9,11 @@ export interface GpuOptions {
   readonly provider?: "own" | "dawn";
   /** More of what Dawn is told, such as "backend=vulkan". */
   readonly flags?: readonly string[];
+  /**
+   * What matrix products compute with. "f16": operands are rounded to 11 bits of mantissa (largest
+   * 65,504, smallest 6e-8), sums stay f32; on tensor cores where Dawn offers them. Default "f32".
+   */
+  readonly matmulPrecision?: "f32" | "f16";
   /** Limits that every adapter has, though this one may have more; and no optional features. */
   readonly modest?: boolean;
 }
@@ -20,6 +25,8 @@ export interface Gpu {
   /** "google swiftshader (SwiftShader driver 5.0.0)" */
   readonly name: string;
   readonly features: readonly string[];
+  /** Subgroups of 32 that multiply f16 matrices of 16 x 16 into f32 ones. */
+  readonly subgroupMatrix: boolean;
 }
 
 const own = (): GPU | undefined => (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
@@ -50,11 +57,39 @@ const LIMITS = [
   "maxComputeWorkgroupSizeX",
 ] as const;
 const FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
+/** Dawn's name of a draft; its adapter says which sizes and types it has. */
+const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+const UNSAFE = "enable-dawn-features=allow_unsafe_apis";
+
+interface MatrixInfo extends GPUAdapterInfo {
+  readonly subgroupMatrixConfigs?: readonly {
+    readonly componentType: string;
+    readonly resultComponentType: string;
+    readonly M: number;
+    readonly N: number;
+    readonly K: number;
+  }[];
+}
+
+/** Whether tensor cores can be used as gemm_matrix.ts does. */
+function hasSubgroupMatrix({ features, info, limits }: GPUAdapter): boolean {
+  if (limits.maxComputeWorkgroupStorageSize < 32_768) return false;
+  if (limits.maxComputeInvocationsPerWorkgroup < 256) return false;
+  const { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs = [] } = info as MatrixInfo;
+  if (!features.has(SUBGROUP_MATRIX) || !features.has("shader-f16")) return false;
+  if (!features.has("subgroups") || subgroupMinSize !== 32 || subgroupMaxSize !== 32) return false;
+  return [...subgroupMatrixConfigs].some(
+    ({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16,
+  );
+}
 
 /** The first adapter that fits, and a device on it. Throws an error that says what was looked for. */
 export async function findGpu(options: GpuOptions = {}): Promise<Gpu> {
   const { adapter: wanted, provider, flags = [], modest = false } = options;
-  const told = wanted === undefined ? flags : [...flags, `adapter=${wanted}`];
+  const half = options.matmulPrecision === "f16";
+  const told = [...flags, ...(half ? [UNSAFE] : [])];
+  if (wanted !== undefined) told.push(`adapter=${wanted}`);
   const tried: string[] = [];
   for (const name of provider === undefined ? (["own", "dawn"] as const) : [provider]) {
     const gpu = name === "own" ? own() : dawnOr(told);
@@ -70,14 +105,18 @@ export async function findGpu(options: GpuOptions = {}): Promise<Gpu> {
           const title = [info.vendor, info.device || info.architecture].filter(Boolean).join(" ");
           const full = `${title || "unnamed"}${info.description ? ` (${info.description})` : ""}`;
           if (wanted === undefined || full.toLowerCase().includes(wanted.toLowerCase())) {
-            const features = FEATURES.filter((name) => !modest && adapter.features.has(name));
+            const subgroupMatrix = half && !modest && hasSubgroupMatrix(adapter);
+            const features: GPUFeatureName[] = FEATURES.filter(
+              (name) => !modest && adapter.features.has(name),
+            );
+            if (subgroupMatrix) features.push(SUBGROUP_MATRIX);
             const requiredLimits = Object.fromEntries(
               (modest ? [] : LIMITS).map((limit) => [limit, adapter.limits[limit]]),
             );
             const device = await awaited(
               adapter.requestDevice({ requiredFeatures: features, requiredLimits }),
             );
-            return { device, provider: name, name: full, features };
+            return { device, provider: name, name: full, features, subgroupMatrix };
           }
           tried.push(`${what}: only ${full}`);
         }

@@ -27,6 +27,8 @@ export interface Dispatch {
    * p.NAME_at; uniforms are fields of p; see prelude in program.ts for what else is there.
    */
   readonly code: () => string;
+  /** What must stand in front of all declarations: extensions of WGSL. */
+  readonly header?: string;
   readonly reads: Readonly<Record<string, View>>;
   readonly writes: Readonly<Record<string, View>>;
   /** Names of f32 arrays that the program sees as arrays of vec4f; p.NAME_at counts elements. */
@@ -37,7 +39,14 @@ export interface Dispatch {
   readonly groups: number;
 }
 
+/**
+ * What matrix products compute with: f32; operands rounded to f16 and summed in f32; or the same on
+ * matrices that a subgroup shares (tensor cores).
+ */
+export type Products = "f32" | "f16" | "subgroup-matrix";
+
 export interface Launcher {
+  readonly products: Products;
   dispatch(program: Dispatch): void;
   /** Memory that is free again when the kernel has been launched; its contents are undefined. */
   temporary(elements: number, dtype?: DType): View;

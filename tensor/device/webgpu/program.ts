@@ -24,7 +24,7 @@ fn unit_of(w: vec3u, n: vec3u) -> u32 { return w.x + w.y * n.x; }
 
 /** The whole text of a program: uniforms at binding 0, then arrays, then its own code. */
 export function sourceOf(dispatch: Dispatch): string {
-  const { reads, writes, code, vec4 = [] } = dispatch;
+  const { reads, writes, code, vec4 = [], header = "" } = dispatch;
   const fields = fieldsOf(dispatch).map(([name, type]) => `  ${name}: ${type},`);
   const arrays = [
     ...Object.entries(reads).map(([name, view]) => ["read", name, view] as const),
@@ -33,7 +33,7 @@ export function sourceOf(dispatch: Dispatch): string {
     return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${vec4.includes(name) ? "vec4f" : WGSL_TYPE[dtype]}>;`;
   });
   const uniforms = `struct Uniforms {\n${fields.join("\n")}\n}\n@group(0) @binding(0) var<uniform> p: Uniforms;`;
-  return `// ${dispatch.name}\n${uniforms}\n${arrays.join("\n")}\n${UNIT}${code()}`;
+  return `// ${dispatch.name}\n${header}\n${uniforms}\n${arrays.join("\n")}\n${UNIT}${code()}`;
 }
 
 /** Programs of a device, by name and by the types of their arrays. */

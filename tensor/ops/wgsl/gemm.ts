@@ -5,6 +5,7 @@ import type { Launcher } from "../../device/webgpu/kernel.ts";
 import { walk, walkUniforms } from "../../device/webgpu/strides.ts";
 import type { Shape } from "../../shape.ts";
 import { type Fast, THREADS_SMALL_TILE as SMALL, smallCode, tiledCode } from "./gemm_code.ts";
+import { MATRIX_HEADER, MATRIX_TILE, matrixCode } from "./gemm_matrix.ts";
 
 /** An operand's view, with the strides of its two matrix axes and of its batch axes. */
 export interface Operand {
@@ -59,23 +60,32 @@ export function launchGemm(gpu: Launcher, product: Product): void {
   const batch = product.batch.reduce((all, size) => all * size, 1);
   const fastA: Fast = a.column === 1 ? "k" : "side";
   const fastB: Fast = b.column === 1 ? "side" : "k";
-  const tile = tileOf(m, n, batch);
+  const { products } = gpu;
+  const chosen = tileOf(m, n, batch);
+  const matrices = products === "subgroup-matrix" && chosen > SMALL;
+  const tile = matrices ? MATRIX_TILE : chosen;
+  const half = products === "f16" && tile > SMALL;
   const wideA = fastA === "k" ? inFours(a, "column", k) : a.row === 1 && inFours(a, "row", m);
   const wideB = fastB === "side" ? inFours(b, "column", n) : b.row === 1 && inFours(b, "row", k);
   const wideC = n % 4 === 0 && c.offset % 4 === 0;
-  const wide = { a: wideA, b: wideB, c: wideC };
+  const wide = { a: wideA, b: wideB, c: wideC && !matrices };
   const vec4 = tile === SMALL ? [] : (["a", "b", "c"] as const).filter((name) => wide[name]);
   const [tilesM, tilesN] = [Math.ceil(m / tile), Math.ceil(n / tile)];
   const loads = [fastA, fastB].map((fast, i) => {
     const letter = fast === "k" ? "k" : i === 0 ? "m" : "n";
     return vec4.includes(i === 0 ? "a" : "b") ? `${letter}4` : letter;
   });
+  const how = { fastA, fastB, axes, add };
+  const kind = matrices ? "f16_matmul_matrix" : `${half ? "f16" : "f32"}_matmul`;
   gpu.dispatch({
-    name: `f32_matmul_${tile}x${tile}_${loads.join("")}${vec4.includes("c") ? "_4" : ""}${add ? "_add" : ""}_${axes}`,
-    code: () =>
-      tile === SMALL
-        ? smallCode({ fastA, fastB, axes, add })
-        : tiledCode({ fastA, fastB, axes, add, tile, wide: new Set(vec4) }),
+    name: `${kind}_${tile}x${tile}_${loads.join("")}${vec4.includes("c") ? "_4" : ""}${add ? "_add" : ""}_${axes}`,
+    code: () => {
+      if (tile === SMALL) return smallCode(how);
+      if (matrices) return matrixCode({ ...how, wide: new Set(vec4) });
+      return tiledCode({ ...how, tile, wide: new Set(vec4), half });
+    },
+    ...(half && { header: "enable f16;" }),
+    ...(matrices && { header: MATRIX_HEADER }),
     ...{ reads: { a: a.view, b: b.view }, writes: { c }, vec4 },
     uniforms: {
       ...{ m, k, n, batch, tiles_m: tilesM, tiles_n: tilesN },

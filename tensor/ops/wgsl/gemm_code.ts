@@ -5,7 +5,7 @@ import { findElements } from "../../device/webgpu/strides.ts";
 /** Which index runs fastest in memory, where neighbouring threads should read neighbours. */
 export type Fast = "k" | "side";
 
-interface Layout {
+export interface Layout {
   readonly fastA: Fast;
   readonly fastB: Fast;
   /** Batch axes that are left after merging. */
@@ -13,13 +13,14 @@ interface Layout {
   readonly add: boolean;
 }
 
-/** Steps of k between two barriers. */
+/** Steps of k between two barriers of the programs in this file. */
 const DEPTH = 16;
 
-const four = (line: (i: number) => string): string => [0, 1, 2, 3].map(line).join("\n      ");
+export const four = (line: (i: number) => string): string =>
+  [0, 1, 2, 3].map(line).join("\n      ");
 
 /** The workgroup's tile of C: row0, column0, batch and where both operands' matrices begin. */
-const begin = (tile: number, axes: number, threads: number): string => `
+export const begin = (tile: number, axes: number, threads: number): string => `
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) grid: vec3u,
     @builtin(local_invocation_index) l: u32) {
@@ -31,19 +32,26 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) grid: vec3u,
   let column0 = at_tile % p.tiles_n * ${tile}u;
 ${findElements(["a", "b"], axes, "batch")}`;
 
-interface Tiled extends Layout {
+export interface Tiled extends Layout {
   readonly tile: number;
   /** Arrays that are read or written four elements at a time. */
   readonly wide: ReadonlySet<string>;
+  /** Operands are rounded to f16 on their way into workgroup memory; sums stay f32. */
+  readonly half?: boolean;
 }
 
 /**
  * WGSL: load_NAME(base, side0, k0, e), the 4 x 4 block number e of an operand's tile: column i of
  * the result has four neighbouring rows (of B: columns), zeros behind the edges, at depth 4·k4 + i.
  */
-function loader(name: "a" | "b", fast: Fast, { tile, wide }: Tiled): string {
+export function loader(
+  name: "a" | "b",
+  fast: Fast,
+  { tile, wide }: Pick<Tiled, "tile" | "wide">,
+  depth = DEPTH,
+): string {
   const side = name === "a" ? "m" : "n";
-  const place = placeOf(fast, tile);
+  const place = placeOf(fast, tile, depth);
   // A loop: over 16 calls in a row a software GPU's compiler takes minutes.
   const scalar = `
   var lines: array<vec4f, 4>;
@@ -81,9 +89,9 @@ fn load_${name}(base: u32, side0: u32, k0: u32, e: u32) -> mat4x4f {
 }
 
 /** WGSL: where block e of a tile lies, so that neighbouring threads read neighbouring memory. */
-const placeOf = (fast: Fast, tile: number): string =>
+export const placeOf = (fast: Fast, tile: number, depth = DEPTH): string =>
   fast === "k"
-    ? "let k4 = e % 4u; let side4 = e / 4u;"
+    ? `let k4 = e % ${depth / 4}u; let side4 = e / ${depth / 4}u;`
     : `let side4 = e % ${tile / 4}u; let k4 = e / ${tile / 4}u;`;
 
 /**
@@ -92,8 +100,11 @@ const placeOf = (fast: Fast, tile: number): string =>
  * so that threads that write at once write to different banks.
  */
 export function tiledCode(how: Tiled): string {
-  const { tile, fastA, fastB, axes, add, wide } = how;
+  const { tile, fastA, fastB, axes, add, wide, half = false } = how;
   const across = tile / 8;
+  const kept = half ? "vec4h" : "vec4f";
+  const narrow = (x: string) => (half ? `vec4h(${x})` : x);
+  const widen = (x: string) => (half ? `vec4f(${x})` : x);
   const threads = across * across;
   const pitch = tile / 4;
   const blocks = tile; // 4 x 4 blocks of an operand's tile x DEPTH elements
@@ -106,7 +117,7 @@ export function tiledCode(how: Tiled): string {
         let block = load_${name}(${from}, k0, e);
         ${placeOf(fast, tile)}
         let to = ${at}u + 4u * k4 * ${pitch}u + (side4 ^ (2u * k4));
-        ${four((i) => `tiles[to + ${i * pitch}u] = block[${i}];`)}
+        ${four((i) => `tiles[to + ${i * pitch}u] = ${narrow(`block[${i}]`)};`)}
       }`;
   };
   /** Threads enough for the blocks of both operands, or each thread reads one of either. */
@@ -118,8 +129,8 @@ export function tiledCode(how: Tiled): string {
   const step = `
       let at = kk * ${pitch}u;
       let turned = kk / 4u * 2u;
-      ${halves.map((h) => `let a${h} = tiles[at + ((y + ${h * across}u) ^ turned)];`).join(" ")}
-      ${halves.map((h) => `let b${h} = tiles[at + ${DEPTH * pitch}u + ((x + ${h * across}u) ^ turned)];`).join(" ")}
+      ${halves.map((h) => `let a${h} = ${widen(`tiles[at + ((y + ${h * across}u) ^ turned)]`)};`).join(" ")}
+      ${halves.map((h) => `let b${h} = ${widen(`tiles[at + ${DEPTH * pitch}u + ((x + ${h * across}u) ^ turned)]`)};`).join(" ")}
       ${halves.map((h) => four((r) => halves.map((g) => `sum${h}${r}${g} = fma(vec4f(a${h}[${r}]), b${g}, sum${h}${r}${g});`).join(" "))).join("\n      ")}`;
   const total = (h: number, r: number, g: number) => `p.scale * sum${h}${r}${g}`;
   const put = (h: number, r: number, g: number) => {
@@ -136,7 +147,7 @@ export function tiledCode(how: Tiled): string {
       .join(" ")} }`;
   };
   return `
-var<workgroup> tiles: array<vec4f, ${2 * DEPTH * pitch}>;
+var<workgroup> tiles: array<${kept}, ${2 * DEPTH * pitch}>;
 ${loader("a", fastA, how)}${loader("b", fastB, how)}
 ${begin(tile, axes, threads)}
   let x = l % ${across}u;
