@@ -131,3 +131,41 @@ gpuTest(
     );
   },
 );
+
+gpuTest("draws invert the distribution, with the log-probabilities of the loss", async (device) => {
+  for (const v of [1, 5, 64, 300, 2100]) {
+    const stream = randomStream({ seed: SEED, purpose: `draws ${v}` });
+    const values = Float32Array.from({ length: 3 * v }, () =>
+      stream.uniform() < 0.2 ? -Infinity : 8 * stream.uniform(),
+    );
+    for (let row = 0; row < 3; row++) values[row * v + (row % v)] = 1; // never without mass
+    const [n, logits] = [40, tensor(values, [3, v], { device })];
+    const rows = Int32Array.from({ length: n }, (_, i) => i % 3);
+    const bits = Int32Array.from({ length: n }, () => Math.floor(2 ** 32 * stream.uniform()) | 0);
+    const [classes, logProbs] = logits.drawClasses(
+      tensor(rows, [n], { dtype: "i32", device }),
+      tensor(bits, [n], { dtype: "i32", device }),
+    );
+    const found = (await classes.data()) as Int32Array;
+    const expanded = tensor(
+      Float32Array.from(
+        { length: n * v },
+        (_, i) => values[rows[Math.floor(i / v)]! * v + (i % v)]!,
+      ),
+      [n, v],
+      { device },
+    );
+    const scored = expanded.gatherLogProb(classes);
+    assert.deepEqual(await logProbs.data(), await scored.data(), `${v} classes`);
+    for (let i = 0; i < n; i++) {
+      const line = values.subarray(rows[i]! * v, (rows[i]! + 1) * v);
+      const masses = Array.from(line, (x) => Math.exp(x - 8));
+      const total = masses.reduce((a, b) => a + b, 0);
+      const u = (bits[i]! >>> 0) / 2 ** 32;
+      const below = masses.slice(0, found[i]!).reduce((a, b) => a + b, 0) / total;
+      const above = below + masses[found[i]!]! / total;
+      assert.ok(u >= below - 1e-6 && u <= above + 1e-6, `${u} is not in [${below}, ${above}]`);
+    }
+    for (const t of [logits, classes, logProbs, expanded, scored]) t.dispose();
+  }
+});

@@ -1,49 +1,55 @@
-/** Drawing classes: one thread a sample, running sums in order. */
+/** Drawing classes: the running sum goes over a row's parts first, then inside one of them. */
 
 import type { WgslKernel } from "../../device/webgpu/kernel.ts";
-import { LOWEST, launchThreads } from "../../device/webgpu/rows.ts";
+import { launchRows, ROW_THREADS } from "../../device/webgpu/rows.ts";
+import { FUNCTIONS, statistics } from "./softmax.ts";
 
-const FUNCTIONS = `
-fn weight(x: f32, shift: f32) -> f32 { return select(exp(x - shift), 0.0, x <= ${LOWEST}); }
-`;
-/** Sums of sums: 64 classes at a time, so that rounding doesn't grow with the vocabulary. */
+/**
+ * Each thread of a row has a part of the classes, in their order. One thread then finds the part in
+ * which the running sum passes its goal, and the class there: the last with any mass where rounding
+ * would lead beyond it. The log-probability has the bits of gatherLogProb, whose sums are the same.
+ */
 const BODY = `
-  let at = p.logits_at + min(u32(rows[p.rows_at + i]), p.r - 1u) * p.v;
-  var shift = ${LOWEST};
-  for (var j = 0u; j < p.v; j++) { shift = max(shift, logits[at + j]); }
-  var total = 0.0;
-  for (var first = 0u; first < p.v; first += 64u) {
-    var part = 0.0;
-    for (var j = first; j < min(first + 64u, p.v); j++) { part += weight(logits[at + j], shift); }
-    total += part;
-  }
-  let u = f32(bitcast<u32>(bits[p.bits_at + i]) >> 8u) * 5.9604645e-8;
-  let goal = u * total;
-  var reached = 0.0;
-  var found = 0u;
-  var ended = false;
-  for (var first = 0u; first < p.v && !ended; first += 64u) {
-    var part = 0.0;
-    for (var j = first; j < min(first + 64u, p.v); j++) {
-      let mass = weight(logits[at + j], shift);
-      part += mass;
-      if (mass > 0.0) {
-        found = j;
-        if (reached + part > goal) { ended = true; break; }
-      }
+  let at = p.logits_at + min(u32(rows[p.rows_at + row]), p.r - 1u) * p.n;
+  ${statistics("logits[at + i]")}
+  let each = (p.n + WIDTH - 1u) / WIDTH;
+  let lane = thread % WIDTH;
+  var own = 0.0;
+  for (var j = lane * each; j < min((lane + 1u) * each, p.n); j++) { own += weight(logits[at + j], shift); }
+  parts[thread] = own;
+  workgroupBarrier();
+  if (l == 0u) {
+    var mass_of_all = 0.0;
+    for (var k = thread; k < thread + WIDTH; k++) { mass_of_all += parts[k]; }
+    let goal = f32(bitcast<u32>(bits[p.bits_at + row]) >> 8u) * 5.9604645e-8 * mass_of_all;
+    var reached = 0.0;
+    var chosen = 0u;
+    var before = 0.0;
+    for (var k = 0u; k < WIDTH; k++) {
+      let mass = parts[thread + k];
+      if (mass > 0.0) { chosen = k; before = reached; }
+      reached += mass;
+      if (reached > goal) { break; }
     }
-    reached += part;
-  }
-  classes[p.classes_at + i] = i32(found);
-  log_probs[p.log_probs_at + i] = logits[at + found] - shift - log(total);`;
+    var found = 0u;
+    for (var j = chosen * each; j < min((chosen + 1u) * each, p.n); j++) {
+      let mass = weight(logits[at + j], shift);
+      before += mass;
+      if (mass > 0.0) { found = j; }
+      if (before > goal) { break; }
+    }
+    classes[p.classes_at + row] = i32(found);
+    log_probs[p.log_probs_at + row] = logits[at + found] - shift - log(total);
+  }`;
+const PARTS = `var<workgroup> parts: array<f32, ${ROW_THREADS}>;\n`;
 
 export const drawClasses: WgslKernel = {
   run: (gpu, { inputs: [logits, rows, bits], outputs: [classes, logProbs] }) => {
-    const [r, v] = logits!.shape as [number, number];
-    launchThreads(gpu, {
-      ...{ name: "f32_draw_classes_thread", functions: FUNCTIONS, body: BODY },
-      ...{ reads: { logits: logits!, rows: rows!, bits: bits! }, size: rows!.shape[0]! },
-      ...{ writes: { classes: classes!, log_probs: logProbs! }, uniforms: { r, v } },
+    const [r, n] = logits!.shape as [number, number];
+    launchRows(gpu, {
+      ...{ name: "f32_draw_classes_row", functions: `${PARTS}${FUNCTIONS}`, body: BODY },
+      ...{ reads: { logits: logits!, rows: rows!, bits: bits! }, rows: rows!.shape[0]!, n },
+      ...{ writes: { classes: classes!, log_probs: logProbs! }, uniforms: { r } },
     });
   },
 };

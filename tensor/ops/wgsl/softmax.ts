@@ -12,8 +12,8 @@ import {
 } from "../../device/webgpu/rows.ts";
 import { sizeOf } from "../../shape.ts";
 
-/** WGSL: `shift` and `total` of row x, whose first element is x_0; -∞ counts as nothing. */
-const statistics = (value: string): string => `
+/** WGSL: `shift` and `total` of a row, of which `value` is element i; -∞ counts as nothing. */
+export const statistics = (value: string): string => `
   var top = ${LOWEST};
   ${eachElement(`top = max(top, ${value});`)}
   let shift = fold_max(top);
@@ -25,7 +25,8 @@ const statistics = (value: string): string => `
 const WEIGHT = `
 fn weight(x: f32, shift: f32) -> f32 { return select(exp(x - shift), 0.0, x <= ${LOWEST}); }
 `;
-const FUNCTIONS = `${MAX}${SUM}${WEIGHT}`;
+/** What statistics() calls. */
+export const FUNCTIONS = `${MAX}${SUM}${WEIGHT}`;
 const X = "x[p.x_at + row * p.n + i]";
 const Y = "y[p.y_at + row * p.n + i]";
 
