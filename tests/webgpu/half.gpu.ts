@@ -1,16 +1,9 @@
-/** Products with f16 operands: on tiles where the adapter has shader-f16; subgroup matrices compile. */
+/** Products with f16 operands: on tiles where the adapter has shader-f16 or subgroup matrices. */
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import * as fc from "fast-check";
-import type { View } from "../../tensor/device/device.ts";
-import { awaited, dawn } from "../../tensor/device/webgpu/dawn.ts";
-import { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
 import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
-import type { Dispatch, Launcher } from "../../tensor/device/webgpu/kernel.ts";
-import { sourceOf } from "../../tensor/device/webgpu/program.ts";
 import { scope, tensor } from "../../tensor/mod.ts";
-import { launchGemm, matrix } from "../../tensor/ops/wgsl/gemm.ts";
 import { deviceWithHalf, multipliesExactly } from "../../tensor/ops/wgsl/gemm_probe.ts";
 import { SEED } from "../support/samples.ts";
 import { gpuTest } from "./gpu.ts";
@@ -20,7 +13,8 @@ const values = (size: number, step: number): number[] =>
 
 gpuTest("f16 products: operands are rounded to f16, sums are not", async () => {
   const find = () => findGpu({ matmulPrecision: "f16" });
-  const { features } = await find();
+  const { features, device: unused } = await find();
+  unused.destroy(); // Deno's own GPU corrupts the heap of a process that ends before its device
   if (!features.includes("shader-f16")) {
     await assert.rejects(
       () => deviceWithHalf(find),
@@ -66,63 +60,4 @@ gpuTest("f16 products: operands are rounded to f16, sums are not", async () => {
 
 gpuTest("the probe accepts a device that multiplies right", async (device) => {
   assert.equal(await multipliesExactly(device), true);
-});
-
-test("the probe refuses a device that multiplies wrongly, or not at all", async () => {
-  // The null backend computes nothing: zeros, in place of products.
-  const nothing = new WebGpuDevice(await findGpu({ provider: "dawn", flags: ["backend=null"] }));
-  assert.equal(await multipliesExactly(nothing), false);
-  nothing.destroy();
-  assert.equal(await multipliesExactly(nothing), false);
-});
-
-test("products on subgroup matrices compile, for all layouts", async () => {
-  const flags = ["enable-dawn-features=allow_unsafe_apis", "backend=null"];
-  const adapter = await awaited(dawn(flags).requestAdapter());
-  const names = ["chromium-experimental-subgroup-matrix", "shader-f16", "subgroups"];
-  const gpu = await awaited(
-    adapter!.requestDevice({ requiredFeatures: names as GPUFeatureName[] }),
-  );
-  const programs = new Map<string, string>();
-  const launcher = {
-    products: "subgroup-matrix",
-    dispatch: (program: Dispatch) => programs.set(program.name, sourceOf(program)),
-  } as unknown as Launcher;
-  const view = (size: number): View => ({
-    buffer: { memory: undefined, elements: size, dtype: "f32" },
-    ...{ dtype: "f32", shape: [size], strides: [1], offset: 0 },
-  });
-  for (const [m, k, n, add] of [
-    [64, 32, 64, false],
-    [65, 33, 67, true],
-  ] as const) {
-    for (const a of [[k, 1] as const, [1, m] as const]) {
-      for (const b of [[n, 1] as const, [1, k] as const]) {
-        launchGemm(launcher, {
-          ...{ m, k, n, batch: [], add, a: matrix(view(m * k), a), b: matrix(view(k * n), b) },
-          c: view(m * n),
-        });
-      }
-    }
-  }
-  assert.equal(programs.size, 8);
-  for (const [name, code] of programs) {
-    assert.match(name, /^f16_matmul_matrix_128x128_/);
-    const module = gpu.createShaderModule({ code });
-    const { messages } = await awaited(module.getCompilationInfo());
-    const errors = messages.filter(({ type }) => type === "error");
-    assert.deepEqual(
-      errors.map(({ lineNum, message }) => `${name}:${lineNum} ${message}`),
-      [],
-    );
-  }
-  const wrong = gpu.createShaderModule({
-    code: [...programs.values()][0]!.replace("batch", "patch"),
-  });
-  const { messages } = await awaited(wrong.getCompilationInfo());
-  assert.ok(
-    messages.some(({ type }) => type === "error"),
-    "an error would be seen",
-  );
-  gpu.destroy();
 });
