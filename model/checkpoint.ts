@@ -6,7 +6,7 @@ import { type Device, type Shape, type Tensor, tensor } from "../tensor/mod.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { fileError, UserError } from "./errors.ts";
 import { jsonBytes, readJson, writeAtomic } from "./files.ts";
-import type { AdamW } from "./optimizer.ts";
+import { type AdamW, overwrite } from "./optimizer.ts";
 import { headName, type ParameterTree, parameterShapes } from "./parameters.ts";
 import { encodeSafetensors, readSafetensors, type StoredTensor } from "./safetensors.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -95,6 +95,28 @@ function requireTensors(
 /** What other tools store although it follows from the rest: RoPE tables, a copy of a tied head. */
 const isRedundant = (name: string, config: ModelConfig): boolean =>
   name.endsWith(".rotary_emb.inv_freq") || (name === "lm_head.weight" && headName(config) !== name);
+
+/** A parameter tree as a safetensors file. */
+export async function treeFile(tree: ParameterTree): Promise<Uint8Array> {
+  const stored = new Map<string, StoredTensor>();
+  for (const [name, t] of tree) stored.set(name, { shape: t.shape, values: await t.data() });
+  return encodeSafetensors(stored);
+}
+
+/** Writes what treeFile stored over the tree's values; a UserError names what doesn't fit. */
+export function loadTree(path: string, tree: ParameterTree): void {
+  const { tensors } = readSafetensors(path);
+  for (const [name, t] of tree) {
+    const found = tensors.get(name);
+    if (`${found?.shape}` !== `${t.shape}`) {
+      const have = found ? `is [${found.shape.join(" ")}]` : "is missing";
+      throw new UserError(`${path}: ${name} ${have}, expected [${t.shape.join(" ")}]`);
+    }
+    const values = tensor(found!.values, t.shape, { device: t.device });
+    overwrite(t, values, name);
+    values.dispose();
+  }
+}
 
 /** An optimizer's moments and step count, all that it needs to go on, as a safetensors file. */
 export async function optimizerFile(optimizer: AdamW): Promise<Uint8Array> {

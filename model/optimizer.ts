@@ -127,9 +127,9 @@ function zerosLike(tree: ParameterTree): ParameterTree {
 }
 
 /** Copies values into memory that others hold. writeRows is the op that writes in place. */
-function overwrite(target: Tensor, source: Tensor, name: string): void {
+export function overwrite(target: Tensor, source: Tensor, name: string): void {
   if (`${target.shape}` !== `${source.shape}`) {
-    throw new Error(`optimizer state: ${name} is [${source.shape}], expected [${target.shape}]`);
+    throw new Error(`${name} is [${source.shape}], expected [${target.shape}]`);
   }
   noGrad(() => {
     scope(() => {

@@ -4,7 +4,7 @@ import { noGrad, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { type Batch, byLength, completionBatch, countedRows } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
-import { tokenLogProbs } from "./transformer.ts";
+import { hidden, logits, tokenLogProbs } from "./transformer.ts";
 
 /**
  * The training path on a host-side batch: log-probability of each target, [b t]; 0 where there is
@@ -26,6 +26,37 @@ export function batchLogProbs(
     const some = rows.length < batch.targets.length ? { rows } : {};
     return tokenLogProbs(parameters, config, tokens, targets, { ...options, ...some });
   });
+}
+
+/**
+ * Beside the log-probabilities, -Σ p·log p of each target's distribution, [b t] both; 0 where there
+ * is no target. All logits of these positions are in memory at once.
+ */
+export function batchScores(
+  parameters: ParameterTree,
+  config: ModelConfig,
+  batch: Batch,
+  options: { temperature?: number } = {},
+): { logProbs: Tensor; entropies: Tensor } {
+  const { device } = parameter(parameters, "model.norm.weight");
+  const [logProbs, entropies] = scope(() => {
+    const size = batch.targets.length;
+    const rows = countedRows(batch);
+    const targets = Int32Array.from(rows, (row) => batch.targets[row]!);
+    const index = tensor(rows, [rows.length], { device });
+    const states = hidden(parameters, config, tensor(batch.tokens, batch.shape, { device }));
+    const own = states.reshape([size, config.hidden_size]).embedding(index);
+    const scores = logits(parameters, config, own, options.temperature ?? 1);
+    const all = scores.logSoftmax();
+    const place = (x: Tensor) =>
+      x
+        .reshape([rows.length, 1])
+        .scatterRows(index, size)
+        .reshape([...batch.shape]);
+    const found = scores.gatherLogProb(tensor(targets, [rows.length], { device }));
+    return [place(found), place(all.exp().mul(all).sum({ axes: -1 }).neg())] as const;
+  });
+  return { logProbs, entropies };
 }
 
 export interface ScoreOptions {

@@ -2,26 +2,36 @@
 import { z } from "zod";
 import { type WorldConfig, worldConfig } from "../eval/worlds/config.ts";
 import { configHash } from "./hash.ts";
+import {
+  betas,
+  clipNorm,
+  count,
+  dpo,
+  grpo,
+  methodProblems,
+  optimizer,
+  ppo,
+  rate,
+  rft,
+  sft,
+  share,
+  train,
+  when,
+  whole,
+} from "./method_config.ts";
 
 export const presetNames = ["smoke", "null", "demo", "null-demo", "atlas", "null-atlas"] as const;
 export type PresetName = (typeof presetNames)[number];
 
-/** The ways to train. A new method adds its name here and its own group of settings below. */
-export const methods = ["grpo"] as const;
+/** The ways to train: a new one adds its name here, its settings to method_config.ts. */
+export const methods = ["grpo", "ppo", "sft", "dpo", "rft"] as const;
 export const rewards = ["exact", "alias", "normalised", "noisy", "random"] as const;
 
 /** Part of the key of a cached base model: raise it when pre-training changes its outcome. */
 export const pretrainingVersion = 2;
 
-const count = (text: string) => z.int().min(1).describe(text);
-const whole = (text: string) => z.int().min(0).describe(text);
 const seed = (text: string) =>
   z.int().min(0).max(0xffffffff).nullable().default(null).describe(text);
-const rate = (text: string) => z.number().gt(0).lt(10).describe(text);
-const share = (text: string) => z.number().min(0).max(1).describe(text);
-const betas = (text: string) =>
-  z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).describe(text);
-const clipNorm = () => z.number().gt(0).default(1).describe("Largest global gradient norm");
 
 const seeds = z
   .strictObject({
@@ -62,44 +72,6 @@ const pretrain = z
     clipNorm: clipNorm(),
   })
   .describe("pre-training of the base model on the world's documents");
-
-const grpo = z
-  .strictObject({
-    steps: count("Optimizer phases: one batch of rollouts each").default(120),
-    questionsPerStep: count("Questions per step").default(64),
-    groupSize: count("Rollouts per question").default(16),
-    temperature: z.number().gt(0).default(1).describe("Divides the logits, in rollout and loss"),
-    topP: z.number().gt(0).max(1).default(1).describe("Nucleus filter of rollouts; 1 is off"),
-    topK: whole("Top-k filter of rollouts; 0 is off").default(0),
-    maxNewTokens: count("Longest answer").default(4),
-    learningRate: rate("Peak rate; linear warm-up, then constant").default(2e-4),
-    warmup: whole("Steps of warm-up").default(10),
-    weightDecay: z.number().min(0).default(0).describe("AdamW weight decay"),
-    betas: betas("AdamW moment decays").default([0.9, 0.999]),
-    clipNorm: clipNorm(),
-    epochs: count("Passes over each batch of rollouts").default(1),
-    miniBatches: count("Optimizer steps per pass").default(1),
-    clipLow: share("Ratio is clipped below 1 - this").default(0.2),
-    clipHigh: z.number().min(0).default(0.2).describe("Ratio is clipped above 1 + this"),
-    advantage: z
-      .enum(["centred", "std", "leaveOneOut"])
-      .default("std")
-      .describe("r - mean | (r - mean)/(std + epsilon) | r - mean of the others"),
-    stdDdof: z.int().min(0).max(1).default(1).describe("std divides by group size - this"),
-    stdEpsilon: z.number().min(0).default(1e-4).describe("Added to std"),
-    aggregation: z
-      .enum(["tokenMean", "sequenceMean", "fixedLength"])
-      .default("tokenMean")
-      .describe("Loss is the mean over tokens | sequences of token means | B x max-new-tokens"),
-    klCoefficient: z.number().min(0).default(0).describe("Weight of KL(policy || base)"),
-    klEstimator: z
-      .enum(["k1", "k2", "k3"])
-      .nullable()
-      .default(null)
-      .describe("With d = log(policy/base): d | d²/2 | exp(-d) - 1 + d"),
-    klPlacement: z.enum(["loss", "reward"]).default("loss").describe("Where the KL term goes"),
-  })
-  .describe("group relative policy optimisation (--method grpo)");
 
 const evaluate = z
   .strictObject({
@@ -160,7 +132,13 @@ export const trainShape = z.strictObject({
   world: world.prefault({}),
   model: model.prefault({}),
   pretrain: pretrain.prefault({}),
+  train: train.prefault({}),
+  optimizer: optimizer.prefault({}),
   grpo: grpo.prefault({}),
+  ppo: ppo.prefault({}),
+  sft: sft.prefault({}),
+  rft: rft.prefault({}),
+  dpo: dpo.prefault({}),
   rewardNoise: rewardNoise.prefault({}),
   evaluate: evaluate.prefault({}),
   checkpoint: checkpoint.prefault({}),
@@ -199,7 +177,7 @@ export function contradictions(config: TrainConfig): string[] {
     ...deviceProblems(config),
     ...modelProblems(config),
     ...samplingProblems(config),
-    ...grpoProblems(config),
+    ...methodProblems(config),
     ...scheduleProblems(config),
   ];
 }
@@ -238,13 +216,13 @@ function modelProblems({ model }: TrainConfig): string[] {
   );
 }
 
-function samplingProblems({ grpo, evaluate }: TrainConfig): string[] {
+function samplingProblems({ train, evaluate }: TrainConfig): string[] {
   const why =
     "a filter renormalises what the rollout samples from, but not the trainer's log-probabilities";
   const maxK = Math.max(...evaluate.passAtK);
   return when(
-    [grpo.topP < 1, `grpo.topP ${grpo.topP} in training: ${why}; use 1`],
-    [grpo.topK > 0, `grpo.topK ${grpo.topK} in training: ${why}; use 0`],
+    [train.topP < 1, `train.topP ${train.topP} in training: ${why}; use 1`],
+    [train.topK > 0, `train.topK ${train.topK} in training: ${why}; use 0`],
     [
       evaluate.passAtKSamples < maxK,
       `evaluate.passAtKSamples ${evaluate.passAtKSamples} cannot estimate pass@${maxK}: ` +
@@ -253,39 +231,10 @@ function samplingProblems({ grpo, evaluate }: TrainConfig): string[] {
   );
 }
 
-function grpoProblems({ grpo }: TrainConfig): string[] {
-  const rollouts = grpo.questionsPerStep * grpo.groupSize;
-  return when(
-    [
-      grpo.groupSize === 1,
-      `grpo.groupSize 1 with grpo.advantage ${grpo.advantage}: a single rollout has no others ` +
-        "to be compared with; use at least 2",
-    ],
-    [
-      grpo.klCoefficient > 0 && grpo.klEstimator === null,
-      `grpo.klCoefficient ${grpo.klCoefficient} without an estimator: set grpo.klEstimator`,
-    ],
-    [
-      grpo.klCoefficient > 0 && grpo.klEstimator === "k1" && grpo.klPlacement === "loss",
-      "grpo.klEstimator k1 in the loss has an expected gradient of 0: use k2, or put k1 in the " +
-        "reward (grpo.klPlacement reward)",
-    ],
-    [
-      rollouts % grpo.miniBatches !== 0,
-      `grpo.miniBatches ${grpo.miniBatches} does not divide the ${rollouts} rollouts of a step ` +
-        `(grpo.questionsPerStep ${grpo.questionsPerStep} x grpo.groupSize ${grpo.groupSize})`,
-    ],
-  );
+function scheduleProblems({ pretrain }: TrainConfig): string[] {
+  const { warmup, steps } = pretrain;
+  return when([
+    warmup > steps,
+    `pretrain.warmup ${warmup} never ends within pretrain.steps ${steps}: use at most ${steps}`,
+  ]);
 }
-
-function scheduleProblems({ pretrain, grpo }: TrainConfig): string[] {
-  const late = (name: string, { warmup, steps }: { warmup: number; steps: number }) =>
-    [
-      warmup > steps,
-      `${name}.warmup ${warmup} never ends within ${name}.steps ${steps}: use at most ${steps}`,
-    ] as const;
-  return when(late("pretrain", pretrain), late("grpo", grpo));
-}
-
-const when = (...checks: readonly (readonly [boolean, string])[]) =>
-  checks.filter(([holds]) => holds).map(([, message]) => message);

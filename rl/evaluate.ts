@@ -39,7 +39,7 @@ export function asking(
   questions: readonly Question[],
   config: TrainConfig,
 ): Asked {
-  const { maxNewTokens } = config.grpo;
+  const { maxNewTokens } = config.train;
   return { model, world, questions, judge: aliasJudge, maxNewTokens };
 }
 
@@ -57,7 +57,7 @@ export async function measure(
   const questions = world.questions("test");
   const asked = asking(model, world, questions, config);
   const { passAtKSamples, accessibilitySamples } = config.evaluate;
-  const { temperature } = config.grpo;
+  const { temperature } = config.train;
   const seed = seedsOf(config).rl;
   using stage = progress.stage(`measure ${when}`, 2 * questions.length, { unit: "questions" });
   const greedy = await greedyAnswers(asked);
@@ -98,7 +98,7 @@ export async function validate(
 ): Promise<Validation> {
   const asked = asking(model, world, validationQuestions(world, config), config);
   const accuracy = accuracyOf(await greedyAnswers(asked));
-  const probabilities = await answerProbabilities(asked, config.grpo.temperature);
+  const probabilities = await answerProbabilities(asked, config.train.temperature);
   const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
   return { accuracy, probability, score: accuracy + 1e-3 * probability };
 }

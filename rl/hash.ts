@@ -55,7 +55,7 @@ export function differences(before: unknown, after: unknown, key = ""): Differen
   return text(before) === text(after) ? [] : [{ key, before, after }];
 }
 
-/** "grpo.steps: 120 -> 240" */
+/** "train.steps: 120 -> 240" */
 export function differenceText({ key, before, after }: Difference): string {
   const text = (value: unknown) => (value === undefined ? "(absent)" : JSON.stringify(value));
   return `${key}: ${text(before)} -> ${text(after)}`;

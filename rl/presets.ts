@@ -15,7 +15,8 @@ export type PartialConfig = PartialDeep<z.input<typeof trainShape>>;
 const larger = {
   model: { hiddenSize: 128, layers: 4, heads: 4, keyValueHeads: 4, intermediateSize: 352 },
   pretrain: { steps: 2000, learningRate: 2e-3, warmup: 100 },
-  grpo: { steps: 240, learningRate: 5e-5 },
+  train: { steps: 240 },
+  optimizer: { learningRate: 5e-5 },
   evaluate: { every: 20 },
   checkpoint: { every: 40 },
 } as const satisfies PartialConfig;
@@ -36,10 +37,10 @@ export const presets: Readonly<Record<PresetName, PartialConfig>> = {
 
   // Real facts, so that a person can judge each answer. As large as demo, since names of real
   // places share less structure than generated ones; their answers have several words.
-  atlas: { ...larger, world: worldPresets.atlas, grpo: { ...larger.grpo, maxNewTokens: 8 } },
+  atlas: { ...larger, world: worldPresets.atlas, train: { ...larger.train, maxNewTokens: 8 } },
   "null-atlas": {
     ...larger,
     world: worldPresets["null-atlas"],
-    grpo: { ...larger.grpo, maxNewTokens: 8 },
+    train: { ...larger.train, maxNewTokens: 8 },
   },
 };

@@ -21,13 +21,14 @@ export interface Rollout {
 
 /**
  * The questions of a step: the training set in an order that is shuffled anew for each pass over
- * it. A function of (seed, step) alone, so that a resumed run asks what the first would have asked.
+ * it. A function of (seed, step) alone, or of how many were asked before where steps ask different
+ * numbers (`from`), so that a resumed run asks what the first would have asked.
  */
 export function questionsOfStep(
   questions: readonly Question[],
-  options: { seed: number; step: number; count: number },
+  options: { seed: number; step: number; count: number; from?: number },
 ): Question[] {
-  const { seed, step, count } = options;
+  const { seed, step, count, from = step * count } = options;
   const orders = new Map<number, readonly Question[]>();
   const orderOf = (pass: number): readonly Question[] => {
     const known = orders.get(pass);
@@ -37,7 +38,7 @@ export function questionsOfStep(
     return order;
   };
   return Array.from({ length: count }, (_, i) => {
-    const at = step * count + i;
+    const at = from + i;
     return orderOf(Math.floor(at / questions.length))[at % questions.length]!;
   });
 }

@@ -14,8 +14,8 @@ import type { Run } from "./run.ts";
  * Two-sided level at which the best checkpoint must beat the base model on validation: 5 %, divided
  * by the number of checkpoints that it is the best of (Bonferroni).
  */
-export const selectionLevel = ({ grpo, evaluate }: TrainConfig): number =>
-  0.05 / Math.ceil(grpo.steps / evaluate.every);
+export const selectionLevel = ({ train, evaluate }: TrainConfig): number =>
+  0.05 / Math.ceil(train.steps / evaluate.every);
 
 export interface Choice {
   readonly model: Model;

@@ -3,12 +3,21 @@
 import { join } from "node:path";
 import type { Model } from "../eval/accuracy.ts";
 import type { World } from "../eval/worlds/world.ts";
-import { loadModel, loadOptimizer, modelFiles, optimizerFile } from "../model/checkpoint.ts";
+import {
+  loadModel,
+  loadOptimizer,
+  loadTree,
+  modelFiles,
+  optimizerFile,
+  treeFile,
+} from "../model/checkpoint.ts";
 import { AdamW } from "../model/optimizer.ts";
-import { cloneParameters } from "../model/parameters.ts";
+import { cloneParameters, disposeParameters } from "../model/parameters.ts";
 import { tokenizerOf } from "./base.ts";
 import { latestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import type { TrainConfig } from "./config.ts";
+import type { Memory } from "./methods/method.ts";
+import { methodOf } from "./methods/mod.ts";
 import type { Run } from "./run.ts";
 import { UserError } from "./user_error.ts";
 
@@ -16,6 +25,8 @@ export interface TrainState {
   /** Steps done. */
   step: number;
   readonly optimizer: AdamW;
+  /** What the method carries beside the policy. */
+  readonly memory: Memory;
   /** Best validation score so far, and validations since. */
   bestScore: number;
   sinceBest: number;
@@ -25,6 +36,8 @@ export interface TrainState {
 
 const STATE = "state.json";
 const OPTIMIZER = "optimizer.safetensors";
+const treeName = (name: string): string => `${name}.safetensors`;
+const optimizerName = (name: string): string => `${name}-optimizer.safetensors`;
 
 /** All random numbers are functions of (seed, step), so that no generator has to be saved. */
 export async function checkpointFiles(
@@ -32,15 +45,20 @@ export async function checkpointFiles(
   world: World,
   state: TrainState,
 ): Promise<Record<string, Uint8Array>> {
-  const { step, bestScore, sinceBest, firstSolved } = state;
+  const { step, bestScore, sinceBest, firstSolved, memory } = state;
   const counters = {
+    numbers: [...memory.numbers],
     step,
     bestScore: Number.isFinite(bestScore) ? bestScore : null,
     sinceBest,
     firstSolved: [...firstSolved],
   };
+  const more: Record<string, Uint8Array> = {};
+  for (const [name, tree] of memory.trees) more[treeName(name)] = await treeFile(tree);
+  for (const [name, own] of memory.optimizers) more[optimizerName(name)] = await optimizerFile(own);
   return {
     ...(await modelFiles({ ...model, tokenizer: tokenizerOf(world) })),
+    ...more,
     [OPTIMIZER]: await optimizerFile(state.optimizer),
     [STATE]: new TextEncoder().encode(JSON.stringify(counters)),
   };
@@ -60,11 +78,12 @@ export function restore(
   const parameters =
     info === null ? cloneParameters(base.parameters) : loadModel(info.path).parameters;
   const policy = { config: base.config, parameters };
-  const { weightDecay, betas, clipNorm } = run.config.grpo;
+  const { weightDecay, betas, clipNorm } = run.config.optimizer;
   const settings = { weightDecay, betas: [betas[0], betas[1]] as const, clipNorm };
   const state: TrainState = {
     step: 0,
     optimizer: new AdamW(policy.parameters, settings),
+    memory: methodOf(run.config).start(run.config, base),
     bestScore: Number.NEGATIVE_INFINITY,
     sinceBest: 0,
     firstSolved: new Map(),
@@ -75,15 +94,28 @@ export function restore(
     throw new UserError(`${info.path} has no ${STATE}: it can't be resumed`);
   }
   loadOptimizer(join(info.path, OPTIMIZER), state.optimizer);
-  const { step, bestScore, sinceBest, firstSolved } = JSON.parse(
+  const { memory } = state;
+  for (const [name, tree] of memory.trees) loadTree(join(info.path, treeName(name)), tree);
+  for (const [name, own] of memory.optimizers) {
+    loadOptimizer(join(info.path, optimizerName(name)), own);
+  }
+  const { step, bestScore, sinceBest, firstSolved, numbers } = JSON.parse(
     new TextDecoder().decode(counters),
   );
+  for (const [name, value] of numbers) memory.numbers.set(name, value);
   return {
     policy,
     state: {
-      ...{ step, sinceBest, optimizer: state.optimizer },
+      ...{ step, sinceBest, optimizer: state.optimizer, memory },
       bestScore: bestScore ?? Number.NEGATIVE_INFINITY,
       firstSolved: new Map(firstSolved),
     },
   };
+}
+
+/** Frees the optimizer and all that the method carries; the policy stays. */
+export function disposeState({ optimizer, memory }: TrainState): void {
+  for (const tree of memory.trees.values()) disposeParameters(tree);
+  for (const own of memory.optimizers.values()) own.dispose();
+  optimizer.dispose();
 }

@@ -12,14 +12,15 @@ import { baseModel } from "./base.ts";
 import { type TrainConfig, worldOf } from "./config.ts";
 import { accuracyOf, asking, type Measurement, measure, requireQuestions } from "./evaluate.ts";
 import { writeJson } from "./files.ts";
-import { grpoMathematics, worldText } from "./header.ts";
+import { worldText } from "./header.ts";
 import { onInterrupt } from "./interrupt.ts";
+import { methodOf } from "./methods/mod.ts";
 import { Progress } from "./progress.ts";
 import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
 import { choose } from "./select.ts";
-import { restore } from "./state.ts";
+import { disposeState, restore } from "./state.ts";
 import { count } from "./table.ts";
 import { trainPolicy } from "./trainer.ts";
 import { runMain, UserError } from "./user_error.ts";
@@ -73,7 +74,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   // 4. Reinforcement on the training half.
   const { policy, state } = restore(run, resumed, base);
   const finished = await trainPolicy({ run, world, policy, base, state, progress, interrupt });
-  state.optimizer.dispose();
+  disposeState(state);
   if (!finished) {
     throw new UserError(`stopped at step ${state.step}; continue with --resume ${run.dir}`);
   }
@@ -104,10 +105,10 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
 function headerOf(config: TrainConfig, world: World, params: number): string[] {
   const { hiddenSize, layers, heads } = config.model;
   return [
-    `preset       ${config.preset}, seed ${config.seed}, reward ${config.reward}`,
+    `preset       ${config.preset}, seed ${config.seed}, method ${config.method}, reward ${config.reward}`,
     ...worldText(world).map((line, i) => `${i === 0 ? "world        " : "             "}${line}`),
     `model        ${count(params)} parameters: ${layers} layers of width ${hiddenSize}, ${heads} heads`,
-    ...grpoMathematics(config),
+    ...methodOf(config).mathematics(config),
   ];
 }
 

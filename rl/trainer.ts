@@ -2,14 +2,14 @@
 
 import type { Model } from "../eval/accuracy.ts";
 import type { World } from "../eval/worlds/world.ts";
-import { warmupConstant } from "../model/schedule.ts";
+import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../model/schedule.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { requireQuestions, validate } from "./evaluate.ts";
-import { advantagesOf, type UpdateReport, updatePolicy } from "./grpo.ts";
 import type { Interrupt } from "./interrupt.ts";
+import { methodOf } from "./methods/mod.ts";
 import type { Progress } from "./progress.ts";
 import { rewardOf } from "./reward.ts";
-import { questionsOfStep, type Rollout, rollOut } from "./rollout.ts";
+import type { Rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import { checkpointFiles, type TrainState } from "./state.ts";
 
@@ -27,48 +27,47 @@ export interface Training {
 
 /** Trains until the last step, or until validation stops improving. False: interrupted, and saved. */
 export async function trainPolicy(training: Training): Promise<boolean> {
-  const { run, world, policy, state, progress, interrupt } = training;
+  const { run, world, state, progress, interrupt } = training;
   const { config } = run;
-  const { grpo: settings, evaluate, checkpoint } = config;
+  const { train, evaluate, checkpoint } = config;
   const questions = requireQuestions(world, "train");
-  const seed = seedsOf(config).rl;
+  const method = methodOf(config);
+  const warmth = warmthOf(config);
+  const shared = { ...training, config, questions, seed: seedsOf(config).rl };
+  const { optimizer, memory } = state;
   const reward = rewardOf(config);
-  const schedule = warmupConstant({ peak: settings.learningRate, warmup: settings.warmup });
   if (state.step === 0) await validated(training);
-  using stage = progress.stage(config.method, settings.steps, { from: state.step });
-  while (state.step < settings.steps) {
+  using stage = progress.stage(config.method, train.steps, { from: state.step });
+  while (state.step < train.steps) {
     const { step } = state;
     const started = performance.now();
-    // 1. Ask: some questions, a group of sampled answers to each.
-    const asked = questionsOfStep(questions, { seed, step, count: settings.questionsPerStep });
-    const rollouts = await rollOut(policy, world, asked, reward, { ...settings, seed, step });
-    // 2. Learn: answers that did better than their group become likelier.
-    const reference = settings.klCoefficient > 0 ? training.base.parameters : undefined;
-    const learningRate = schedule(step);
-    const updates = await updatePolicy(policy, state.optimizer, rollouts, settings, {
-      learningRate,
-      reference,
-    });
-    // 3. Write down what happened.
+    // 1. Ask and learn: what a step does is the method's.
+    const context = { ...shared, optimizer, memory, reward, step, warmth: warmth(step) };
+    const { rollouts, metrics } = await method.step(context);
+    // 2. Write down what happened.
     state.step++;
     for (const { question, judgement } of rollouts) {
       if (judgement.correct && !state.firstSolved.has(question.id)) {
         state.firstSolved.set(question.id, step);
       }
     }
-    const metrics = metricsOf(rollouts, updates, settings);
-    const seconds = (performance.now() - started) / 1000;
-    const row = { step, ...metrics, learning_rate: learningRate, step_time: seconds };
-    const last = state.step === settings.steps;
+    const row = {
+      ...{ step, ...rolloutMetrics(rollouts, train.groupSize), ...metrics },
+      learning_rate: warmth(step) * config.optimizer.learningRate,
+      step_time: (performance.now() - started) / 1000,
+    };
+    const last = state.step === train.steps;
     const validation =
       last || state.step % evaluate.every === 0 ? await validated(training, row) : undefined;
     if (validation === undefined) run.metrics.append(row);
-    run.rollouts.append(...sampleRows(rollouts, step));
+    if (rollouts.length > 0) run.rollouts.append(...sampleRows(rollouts, step));
     stage.update(state.step, {
-      reward: metrics.reward.toFixed(3),
+      ...(row.reward === undefined
+        ? { loss: (metrics.loss ?? 0).toFixed(3) }
+        : { reward: row.reward.toFixed(3) }),
       ...(validation && { validation: `${(100 * validation.accuracy).toFixed(1)} %` }),
     });
-    // 4. Save, and stop where asked to.
+    // 3. Save, and stop where asked to.
     const stopping = await interrupt.check();
     const due = state.step % checkpoint.every === 0 || last || stopping;
     if (due && validation === undefined) await save(training, null);
@@ -106,39 +105,38 @@ async function save({ run, world, policy, state }: Training, score: number | nul
 const mean = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0) / Math.max(values.length, 1);
 
-/** A step's figures, under the names that other trainers' dashboards know. */
-function metricsOf(
-  rollouts: readonly Rollout[],
-  updates: readonly UpdateReport[],
-  settings: TrainConfig["grpo"],
-) {
+/** What the policy answered in a step, under the names that other trainers' dashboards know. */
+function rolloutMetrics(rollouts: readonly Rollout[], groupSize: number) {
+  if (rollouts.length === 0) return {};
   const scores = rollouts.map(({ judgement }) => judgement.score);
   const scored = scores.filter((score) => score !== null);
   const reward = mean(scored);
   const lengths = rollouts.map(({ tokens }) => tokens.length);
-  const groups = rollouts.length / settings.groupSize;
-  const advantages = advantagesOf(rollouts, settings);
-  const flat = Array.from({ length: groups }, (_, g) =>
-    advantages.subarray(g * settings.groupSize, (g + 1) * settings.groupSize).every((a) => a === 0),
+  const groups = Array.from({ length: rollouts.length / groupSize }, (_, g) =>
+    scores.slice(g * groupSize, (g + 1) * groupSize).filter((score) => score !== null),
   );
+  const flat = groups.filter((group) => group.every((score) => score === group[0]));
   const logProbs = rollouts.flatMap((rollout) => rollout.logProbs);
   return {
     reward,
     reward_std: Math.sqrt(mean(scored.map((score) => (score - reward) ** 2))),
     reward_null: scores.length - scored.length,
-    frac_reward_zero_std: flat.filter(Boolean).length / groups,
+    frac_reward_zero_std: flat.length / groups.length,
     "completions/mean_length": mean(lengths),
     "completions/clipped_ratio": rollouts.filter((r) => !r.finished).length / rollouts.length,
     // -log π of what was sampled: its mean estimates the entropy of a token.
     entropy: -mean(logProbs),
     num_tokens: lengths.reduce((total, n) => total + n, 0),
-    loss: mean(updates.map((update) => update.loss)),
-    grad_norm: mean(updates.map((update) => update.gradNorm)),
-    "clip_ratio/low_mean": mean(updates.map((update) => update.clippedLow)),
-    "clip_ratio/high_mean": mean(updates.map((update) => update.clippedHigh)),
-    "ratio/first_log_max": updates[0]?.maxLogRatio ?? 0,
-    kl: updates.at(-1)?.kl ?? null,
   };
+}
+
+/** The share of its peak that each optimizer's rate has at a step. */
+function warmthOf({ train: { steps }, optimizer }: TrainConfig): Schedule {
+  const { warmup, schedule, finalFraction } = optimizer;
+  const rise = { peak: 1, warmup };
+  if (schedule === "constant" || warmup === steps) return warmupConstant(rise);
+  const decay = { ...rise, steps, floor: finalFraction };
+  return schedule === "cosine" ? warmupCosine(decay) : warmupLinear(decay);
 }
 
 /** One group a step, in full: enough to read what the policy says and what it is paid for. */

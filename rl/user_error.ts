@@ -65,8 +65,12 @@ export function nearest(given: string, names: readonly string[]): string | null 
   return best;
 }
 
-/** "; did you mean X?" or nothing. */
+/** "; did you mean X?" or nothing; "X or Y" where several groups have a setting of that name. */
 export function suggestion(given: string, names: readonly string[]): string {
   const name = nearest(given, names);
-  return name === null ? "" : `; did you mean ${name}?`;
+  if (name === null) return "";
+  const last = (text: string) => text.split(".").at(-1)!;
+  const others = names.filter((other) => other.includes(".") && last(other) === last(name));
+  const all = given.includes(".") || others.length === 0 ? [name] : others.toSorted();
+  return `; did you mean ${all.join(" or ")}?`;
 }

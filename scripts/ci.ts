@@ -161,8 +161,8 @@ function trainingRun({ name, run }: Runtime): void {
   const sizes = {
     ...{ "model.layers": 1, "model.hidden-size": 16, "model.intermediate-size": 32 },
     ...{ "world.entities": 60, "world.answers": 8, "pretrain.batch": 8 },
-    ...{ "pretrain.steps": 30, "pretrain.warmup": 5, "grpo.steps": 2, "grpo.warmup": 0 },
-    ...{ "grpo.questions-per-step": 8, "grpo.group-size": 4 },
+    ...{ "pretrain.steps": 30, "pretrain.warmup": 5, "train.steps": 2, "optimizer.warmup": 0 },
+    ...{ "train.questions-per-step": 8, "train.group-size": 4 },
     ...{ "evaluate.accessibility-samples": 8, "evaluate.pass-at-k-samples": 8 },
     ...{ "evaluate.pass-at-k": "1,8", "evaluate.every": 1, out: join(folder, "run") },
   };

@@ -53,14 +53,14 @@ describe("precedence", () => {
   test("no flags at all give the smoke preset, which is the schema's default", () => {
     assert.deepEqual(configOf(), presetConfig("smoke"));
     assert.equal(configOf().model.hiddenSize, 64);
-    assert.equal(trainConfig.parse({}).grpo.groupSize, 16);
+    assert.equal(trainConfig.parse({}).train.groupSize, 16);
   });
 
   test("flags win over the file, the file over the preset, the preset over defaults", () => {
-    const file = jsonFile("layers.json", { grpo: { steps: 77, clipLow: 0.1 }, seed: 5 });
+    const file = jsonFile("layers.json", { train: { steps: 77 }, grpo: { clipLow: 0.1 }, seed: 5 });
     const config = configOf("--preset", "demo", "--config", file, "--grpo.clip-low", "0.3");
     assert.equal(config.model.hiddenSize, 128, "preset");
-    assert.equal(config.grpo.steps, 77, "file over preset");
+    assert.equal(config.train.steps, 77, "file over preset");
     assert.equal(config.grpo.clipLow, 0.3, "flag over file");
     assert.equal(config.grpo.clipHigh, 0.2, "default");
     assert.equal(config.seed, 5, "file over default");
@@ -74,9 +74,9 @@ describe("precedence", () => {
 
   test("a run's config.json is a config file, and seeds still follow --seed", () => {
     const dir = join(scratch, "earlier");
-    createRun({ dir, config: configOf("--grpo.steps", "33", "--seeds.rl", "9") }).close();
+    createRun({ dir, config: configOf("--train.steps", "33", "--seeds.rl", "9") }).close();
     const config = configOf("--config", join(dir, "config.json"), "--seed", "4");
-    assert.equal(config.grpo.steps, 33);
+    assert.equal(config.train.steps, 33);
     assert.deepEqual(seedsOf(config), { world: 4, pretrain: 4, rl: 9 });
   });
 
@@ -121,9 +121,13 @@ describe("mistakes are named, with the nearest real name", () => {
   const cases: [name: string, argv: string[], message: RegExp][] = [
     ["flag", ["--sede", "3"], /^unknown flag --sede; did you mean --seed\?/],
     ["flag with =", ["--sede=3"], /^unknown flag --sede; did you mean --seed\?/],
-    ["group left out", ["--clip-low", "0.1"], /--clip-low; did you mean --grpo.clip-low\?/],
-    ["beginning only", ["--clip-hi", "1"], /--clip-hi; did you mean --grpo.clip-high\?/],
-    ["swapped letters", ["--grpo.setps", "9"], /--grpo.setps; did you mean --grpo.steps\?/],
+    [
+      "group left out",
+      ["--clip-low", "0.1"],
+      /--clip-low; did you mean --grpo.clip-low or --ppo.clip-low\?/,
+    ],
+    ["beginning only", ["--clip-hi", "1"], /did you mean --grpo.clip-high or --ppo.clip-high\?/],
+    ["swapped letters", ["--train.setps", "9"], /--train.setps; did you mean --train.steps\?/],
     ["camel case", ["--grpo.clipLow", "1"], /--grpo.clipLow; did you mean --grpo.clip-low\?/],
     ["negation", ["--no-model.tie-embeddings"], /mean --no-model.tie-word-embeddings\?/],
     ["far from all", ["--zzzzqqqq", "1"], /^unknown flag --zzzzqqqq\n/],
@@ -137,7 +141,7 @@ describe("mistakes are named, with the nearest real name", () => {
     [
       "not of the enum",
       ["--method", "grop"],
-      /--method is "grop"; expected one of grpo; did you me/,
+      /--method is "grop"; expected one of grpo, ppo, sft, dpo, rft; did you me/,
     ],
     ["wrong list", ["--pretrain.betas", "0.9"], /"0.9"; expected 2 comma-separated values, each a/],
     ["wrong element", ["--evaluate.pass-at-k", "1,x"], /"1,x"; expected a comma-separated list/],
@@ -151,11 +155,11 @@ describe("mistakes are named, with the nearest real name", () => {
   }
 
   test("all problems of all sources come together", () => {
-    const file = jsonFile("many.json", { grpo: { stepz: 1 }, sead: 2, model: { heads: "x" } });
+    const file = jsonFile("many.json", { train: { stepz: 1 }, sead: 2, model: { heads: "x" } });
     const text = refusal("--config", file, "--sede", "3", "--seed", "abc");
     assert.match(text, /^5 problems:\n/);
     assert.match(text, /unknown flag --sede/);
-    assert.match(text, /unknown key "grpo.stepz"; did you mean grpo.steps\?/);
+    assert.match(text, /unknown key "train.stepz"; did you mean train.steps\?/);
     assert.match(text, /unknown key "sead"; did you mean seed\?/);
     assert.match(text, /many.json: "model.heads" is "x"; expected an integer of at least 1/);
     assert.match(text, /--seed is "abc"; expected an integer/);
@@ -170,15 +174,19 @@ describe("mistakes in the JSON file", () => {
       { grpo: { clipLo: 1 } },
       /key "grpo.clipLo"; did you mean grpo.clipLow\?/,
     ],
-    ["key outside its group", { clipLow: 0.1 }, /"clipLow"; did you mean grpo.clipLow\?/],
+    [
+      "key outside its group",
+      { clipLow: 0.1 },
+      /"clipLow"; did you mean grpo.clipLow or ppo.clipLow\?/,
+    ],
     ["unknown group", { grpoo: { steps: 1 } }, /unknown key "grpoo"; did you mean grpo\?/],
     [
       "group as number",
       { grpo: 3 },
-      /"grpo" is 3; expected an object with keys such as grpo.steps/,
+      /"grpo" is 3; expected an object with keys such as grpo.advantage/,
     ],
     ["number as text", { seed: "1" }, /"seed" is "1"; expected an integer/],
-    ["null", { grpo: { steps: null } }, /"grpo.steps" is null; expected an integer/],
+    ["null", { train: { steps: null } }, /"train.steps" is null; expected an integer/],
     ["nested too deep", { seed: { world: 1 } }, /"seed" is {"world":1}; expected an integer/],
     ["preset", { preset: "smok" }, /"preset" is "smok"; expected one of .*; did you mean smoke\?/],
     ["an array", [1], /must hold a JSON object/],
@@ -207,15 +215,15 @@ describe("settings that contradict each other", () => {
       /^world.entities: .*invented facts only/,
     ],
     [["--world.qa-share", "1"], /^world.qaShare: qaShare is 1: no document would state a fact/],
-    [["--grpo.top-p", "0.9"], /grpo.topP 0.9 in training: a filter renormalises .*; use 1/],
-    [["--grpo.top-k", "5"], /grpo.topK 5 in training: a filter renormalises .*; use 0/],
-    [["--grpo.group-size", "1"], /groupSize 1 with grpo.advantage std: .*; use at least 2/],
-    [["--grpo.group-size=1", "--grpo.advantage=leaveOneOut"], /1 with grpo.advantage leaveOneOut/],
+    [["--train.top-p", "0.9"], /train.topP 0.9 in training: a filter renormalises .*; use 1/],
+    [["--train.top-k", "5"], /train.topK 5 in training: a filter renormalises .*; use 0/],
+    [["--train.group-size", "1"], /groupSize 1 with grpo.advantage std: .*; use at least 2/],
+    [["--train.group-size=1", "--grpo.advantage=leaveOneOut"], /1 with grpo.advantage leaveOneOut/],
     [["--grpo.kl-coefficient", "0.1"], /klCoefficient 0.1 without an estimator: set grpo.klEst/],
     [["--grpo.kl-coefficient=1", "--grpo.kl-estimator=k1"], /expected gradient of 0: use k2, or/],
-    [["--grpo.mini-batches", "3"], /miniBatches 3 does not divide the 1024 rollouts/],
+    [["--train.mini-batches", "3"], /miniBatches 3 does not divide the 1024 rollouts/],
     [["--evaluate.pass-at-k", "1,512"], /passAtKSamples 256 cannot estimate pass@512/],
-    [["--grpo.warmup", "500"], /grpo.warmup 500 never ends within grpo.steps 120/],
+    [["--optimizer.warmup", "500"], /optimizer.warmup 500 never ends within train.steps 120/],
     [["--pretrain.steps", "10"], /pretrain.warmup 50 never ends within pretrain.steps 10/],
   ];
   for (const [argv, message] of cases) {
@@ -226,7 +234,7 @@ describe("settings that contradict each other", () => {
   }
 
   test("trainConfig.parse refuses them, too", () => {
-    const result = trainConfig.safeParse({ grpo: { topP: 0.5 } });
+    const result = trainConfig.safeParse({ train: { topP: 0.5 } });
     assert.match(result.error?.issues[0]?.message ?? "", /topP 0.5 in training/);
   });
 });
@@ -244,7 +252,7 @@ describe("help and dry run", () => {
       assert.ok(text.includes(field.description), `${name}: ${field.description}`);
     }
     for (const { flag } of commandFlags) assert.ok(text.includes(` ${flag} `));
-    assert.match(text, /--grpo.steps <integer> [^(]*\(default 240\)/);
+    assert.match(text, /--train.steps <integer> [^(]*\(default 240\)/);
     for (const line of trainHelp("demo").split("\n")) assert.ok(line.length <= 100, line);
   });
 
@@ -260,7 +268,7 @@ describe("help and dry run", () => {
     assert.ok(resolved.help === null);
     const text = dryRunText(resolved);
     assert.match(text, /^grpo.clipLow +0.1 +flag$/m);
-    assert.match(text, /^grpo.steps +240 +preset demo$/m);
+    assert.match(text, /^train.steps +240 +preset demo$/m);
     assert.match(text, /^seeds +world 1, pretrain 1, rl 3$/m);
     const command = text.match(/^repeat +bun run rl\/train.ts (.*)$/m)![1]!;
     assert.deepEqual(configOf(...command.split(" ")), resolved.config);

@@ -160,7 +160,7 @@ describe("hashes", () => {
   test("the base model's hash sees what shapes it and nothing else", () => {
     const base = baseModelHash(configOf());
     for (const argv of [
-      ["--grpo.steps", "50"],
+      ["--train.steps", "50"],
       ["--reward", "random"],
       ["--seeds.rl", "9"],
     ]) {

@@ -81,8 +81,8 @@ describe("resuming", () => {
     const dir = fresh();
     createRun({ dir, config }).close();
     const before = contentOf(dir);
-    const other = { ...config, seed: 7, grpo: { ...config.grpo, steps: 240 } };
-    const [seed, steps] = [/^ {2}seed: 1 -> 7$/m, /^ {2}grpo.steps: 120 -> 240$/m];
+    const other = { ...config, seed: 7, train: { ...config.train, steps: 240 } };
+    const [seed, steps] = [/^ {2}seed: 1 -> 7$/m, /^ {2}train.steps: 120 -> 240$/m];
     refuses(() => openRun(dir, other), /run with other settings/, seed, steps);
     assert.deepEqual(contentOf(dir), before);
     assert.deepEqual(openRun(dir, structuredClone(config)).config, config);

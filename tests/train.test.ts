@@ -12,7 +12,7 @@ import { initialParameters } from "../model/parameters.ts";
 import { modelConfigOf } from "../rl/base.ts";
 import { latestCheckpoint, readCheckpoint } from "../rl/checkpoints.ts";
 import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
-import { updatePolicy } from "../rl/grpo.ts";
+import { updatePolicy } from "../rl/methods/grpo.ts";
 import { Progress } from "../rl/progress.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { questionsOfStep, rollOut } from "../rl/rollout.ts";
@@ -24,18 +24,20 @@ const folder = mkdtempSync(join(tmpdir(), "anamnesis-train-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
 
-const tiny = (changes: object = {}): TrainConfig =>
+interface Changes {
+  readonly method?: string;
+  readonly train?: object;
+  readonly optimizer?: object;
+  readonly [group: string]: unknown;
+}
+
+const tiny = ({ train = {}, optimizer = {}, ...changes }: Changes = {}): TrainConfig =>
   trainConfig.parse({
     world: { entities: 24, relations: 2, answers: 6, qaShare: 0.3, qaEntityShare: 0.3 },
     model: { hiddenSize: 16, layers: 1, heads: 2, keyValueHeads: 1, intermediateSize: 32 },
-    grpo: {
-      steps: 6,
-      questionsPerStep: 4,
-      groupSize: 4,
-      learningRate: 1e-2,
-      warmup: 2,
-      ...changes,
-    },
+    train: { steps: 6, questionsPerStep: 4, groupSize: 4, ...train },
+    optimizer: { learningRate: 1e-2, warmup: 2, ...optimizer },
+    ...changes,
     evaluate: { every: 2, accessibilitySamples: 128, passAtKSamples: 256 },
     checkpoint: { every: 1, keep: 10 },
   });
@@ -64,8 +66,30 @@ async function trainTiny(dir: string, config: TrainConfig, stopAfter = Infinity,
 const timeless = (rows: readonly Record<string, unknown>[]) =>
   rows.map(({ step_time: _, ...row }) => row);
 
+const kl = (klEstimator: string, klPlacement: string, more: object = {}): Changes => ({
+  grpo: { klEstimator, klPlacement, klCoefficient: 0.05, ...more },
+});
+
+/** Every method, and everything that one carries from step to step. */
+const variants: readonly Changes[] = [
+  {},
+  { train: { epochs: 2, miniBatches: 2 }, optimizer: { schedule: "cosine" } },
+  kl("k3", "loss"),
+  kl("k1", "reward"),
+  kl("ratioK3", "loss", { reference: "ema", referenceDecay: 0.5 }),
+  { grpo: { resampleRounds: 2, entropyCoefficient: 0.01, importance: "sequence" } },
+  { grpo: { ratioLevel: "sequence", aggregation: "sequenceMean" }, train: { epochs: 2 } },
+  { grpo: { surrogate: "cispo", ratioCap: 5, advantage: "leaveOneOut" } },
+  { method: "ppo", train: { epochs: 2, miniBatches: 2 } },
+  { method: "ppo", ppo: { klCoefficient: 0.1, klTarget: 0.01, klHorizon: 50 } },
+  { method: "sft" },
+  { method: "rft", rft: { distinct: true, perQuestion: 2 } },
+  { method: "dpo", train: { epochs: 2 } },
+  { method: "dpo", dpo: { form: "ipoMean", sampleFrom: "base" } },
+];
+
 describe("a run", () => {
-  for (const changes of [{}, { epochs: 2, miniBatches: 2 }, kl("k3", "loss"), kl("k1", "reward")]) {
+  for (const changes of variants) {
     test(`killed and resumed ends with the same bits: ${JSON.stringify(changes)}`, async () => {
       const config = tiny(changes);
       const name = JSON.stringify(changes).replace(/\W+/g, "-");
@@ -90,7 +114,10 @@ describe("a run", () => {
   }
 
   test("the ratio is exactly 1 at the first update, with the sampler's own log-probabilities", async () => {
-    const config = tiny({ temperature: 0.7, epochs: 2, learningRate: 1e-3 });
+    const config = tiny({
+      train: { temperature: 0.7, epochs: 2 },
+      optimizer: { learningRate: 1e-3 },
+    });
     const world = buildWorld(worldOf(config));
     const shape = modelConfigOf(config, world);
     const policy = { config: shape, parameters: initialParameters(shape, { seed: 3 }) };
@@ -99,9 +126,9 @@ describe("a run", () => {
     const questions = questionsOfStep(world.questions("train"), { seed: 1, step: 0, count: 8 });
     // Rewards that differ within a group, so that no rollout is left out.
     const paid = rewardOf({ ...config, reward: "random" });
-    const options = { ...config.grpo, groupSize: 4, seed: 1, step: 0 };
+    const options = { ...config.train, groupSize: 4, seed: 1, step: 0 };
     const rollouts = await rollOut(trained, world, questions, paid, options);
-    const reports = await updatePolicy(trained, state.optimizer, rollouts, config.grpo, {
+    const reports = await updatePolicy(trained, state.optimizer, rollouts, config, {
       learningRate: 1e-2,
       reference: undefined,
     });
@@ -120,22 +147,18 @@ describe("a run", () => {
     const flat = () => ({ score: 1, correct: true, predicted: "", reason: "all are paid" });
     const questions = world.questions("train").slice(0, 4);
     const rollouts = await rollOut(policy, world, questions, flat, {
-      ...config.grpo,
+      ...config.train,
       seed: 1,
       step: 0,
     });
     const options = { learningRate: 1, reference: undefined };
-    const [report] = await updatePolicy(policy, state.optimizer, rollouts, config.grpo, options);
+    const [report] = await updatePolicy(policy, state.optimizer, rollouts, config, options);
     assert.deepEqual([report!.loss, report!.gradNorm, state.optimizer.step], [0, 0, 0]);
     for (const [name, t] of policy.parameters) {
       assert.deepEqual(t.dataSync(), base.parameters.get(name)!.dataSync(), name);
     }
   });
 });
-
-function kl(klEstimator: string, klPlacement: string): object {
-  return { klEstimator, klPlacement, klCoefficient: 0.05 };
-}
 
 /** The command line, under the runtime that runs this test. */
 function command(...args: string[]): { code: number | null; text: string } {
@@ -154,7 +177,7 @@ const small = [
   ...["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"],
   ...["--model.key-value-heads", "1", "--model.intermediate-size", "32"],
   ...["--pretrain.steps", "20", "--pretrain.warmup", "2", "--pretrain.batch", "8"],
-  ...["--grpo.steps", "4", "--grpo.warmup", "1", "--grpo.questions-per-step", "4"],
+  ...["--train.steps", "4", "--optimizer.warmup", "1", "--train.questions-per-step", "4"],
 ];
 
 describe("the command", () => {
@@ -189,12 +212,12 @@ describe("the command", () => {
 
   const refused: [name: string, args: () => string[], message: RegExp][] = [
     ["an unknown flag", () => ["--sede", "3"], /unknown flag --sede; did you mean --seed\?/],
-    ["a wrong type", () => ["--grpo.steps", "many"], /--grpo\.steps.*many/],
-    ["a contradiction", () => ["--grpo.top-p", "0.9"], /topP 0\.9 in training/],
+    ["a wrong type", () => ["--train.steps", "many"], /--train\.steps.*many/],
+    ["a contradiction", () => ["--train.top-p", "0.9"], /topP 0\.9 in training/],
     ["a missing run", () => ["--resume", join(folder, "nowhere")], /no run folder/],
     [
       "a resume with other settings",
-      () => ["--resume", out, "--grpo.learning-rate", "0.5"],
+      () => ["--resume", out, "--optimizer.learning-rate", "0.5"],
       /learningRate/,
     ],
     ["a folder in use", () => [...small, "--out", out], /run/],

@@ -9,7 +9,7 @@ import { pretrain } from "../../model/pretrain.ts";
 import { sample } from "../../model/sample.ts";
 import { batchLogProbs } from "../../model/score.ts";
 import { trainConfig } from "../../rl/config.ts";
-import { updatePolicy } from "../../rl/grpo.ts";
+import { updatePolicy } from "../../rl/methods/grpo.ts";
 import type { Rollout } from "../../rl/rollout.ts";
 import { WasmDevice } from "../../tensor/device/wasm/device.ts";
 import { type Device, scope, type Tensor, useDevice } from "../../tensor/mod.ts";
@@ -123,7 +123,7 @@ gpuTest("reported log-probabilities are the training path's up to rounding", asy
 });
 
 gpuTest("a GRPO step moves the weights as on wasm", async (device) => {
-  const settings = trainConfig.parse({}).grpo;
+  const settings = trainConfig.parse({});
   const drawn = await on(wasm, (parameters) =>
     sample(parameters, config, prompts, { maxNewTokens: 4, samplesPerPrompt: 4, seed: 3 }),
   );

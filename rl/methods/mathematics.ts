@@ -1,0 +1,46 @@
+/** Lines of a run's header that several methods share. */
+
+import type { Aggregation } from "../aggregate.ts";
+import type { TrainConfig } from "../config.ts";
+
+export function aggregationText(
+  aggregation: Aggregation,
+  { maxNewTokens }: TrainConfig["train"],
+): string {
+  const means = {
+    tokenMean: "Σ over all tokens / number of tokens of the optimizer step",
+    sequenceMean: "mean over answers of each answer's token mean",
+    fixedLength: `Σ over all tokens / (answers · ${maxNewTokens})`,
+  };
+  return means[aggregation];
+}
+
+export function klText(grpo: TrainConfig["grpo"]): string {
+  const { klCoefficient, klEstimator, klPlacement, reference, referenceDecay } = grpo;
+  if (klCoefficient === 0 || klEstimator === null) return "none";
+  const other = reference === "base" ? "base" : "average";
+  const gradients = {
+    k1: "no gradient in expectation",
+    k2: `gradient of KL(π ‖ ${other})`,
+    k3: `gradient of KL(${other} ‖ π)`,
+    ratioK3: `gradient of KL(π ‖ ${other})`,
+  };
+  const effect = klPlacement === "reward" ? "taken off the reward" : gradients[klEstimator];
+  const moving = reference === "ema" ? `; the average keeps ${referenceDecay} a step` : "";
+  return `${klCoefficient} · ${klEstimator} in the ${klPlacement} (${effect})${moving}`;
+}
+
+/** How answers are sampled, and how weights move. */
+export function samplingText({ train, optimizer, method }: TrainConfig): string[] {
+  const { learningRate, betas, weightDecay, clipNorm, schedule, finalFraction } = optimizer;
+  const then = schedule === "constant" ? "" : `, ${schedule} to ${finalFraction * learningRate}`;
+  return [
+    ...(method === "sft"
+      ? []
+      : [
+          `sampling     temperature ${train.temperature}, no filter; logits are divided by it in the loss too`,
+        ]),
+    `optimizer    AdamW ${learningRate}${then}, betas ${betas.join("/")}, ` +
+      `weight decay ${weightDecay}, gradient norm clipped at ${clipNorm}`,
+  ];
+}

@@ -1,0 +1,56 @@
+/** What a method of post-training is: one step from questions to new weights, and what it remembers. */
+
+import type { Model } from "../../eval/accuracy.ts";
+import type { Question, World } from "../../eval/worlds/world.ts";
+import type { AdamW } from "../../model/optimizer.ts";
+import type { ParameterTree } from "../../model/parameters.ts";
+import type { TrainConfig } from "../config.ts";
+import type { Reward } from "../reward.ts";
+import type { Rollout } from "../rollout.ts";
+
+/** What a method carries from step to step beside the policy: a checkpoint holds all of it. */
+export interface Memory {
+  readonly trees: Map<string, ParameterTree>;
+  readonly optimizers: Map<string, AdamW>;
+  readonly numbers: Map<string, number>;
+}
+
+export const emptyMemory = (): Memory => ({
+  trees: new Map(),
+  optimizers: new Map(),
+  numbers: new Map(),
+});
+
+export interface StepContext {
+  readonly config: TrainConfig;
+  readonly world: World;
+  /** Trained in place. */
+  readonly policy: Model;
+  /** Where training started. */
+  readonly base: Model;
+  readonly optimizer: AdamW;
+  readonly memory: Memory;
+  /** The training questions. */
+  readonly questions: readonly Question[];
+  readonly reward: Reward;
+  /** Number of the step, from 0: with the seed it decides all that is random. */
+  readonly step: number;
+  readonly seed: number;
+  /** 0 … 1: the optimizer's rate, as a share of its peak. */
+  readonly warmth: number;
+}
+
+export interface StepReport {
+  /** What the policy answered; none in supervised fine-tuning. */
+  readonly rollouts: readonly Rollout[];
+  /** Figures of the step under TRL's names. */
+  readonly metrics: Readonly<Record<string, number | null>>;
+}
+
+export interface Method {
+  /** What is remembered at the beginning. */
+  start(config: TrainConfig, base: Model): Memory;
+  step(context: StepContext): Promise<StepReport>;
+  /** The loss in its normal form: every choice that trainers make silently, spelled out. */
+  mathematics(config: TrainConfig): string[];
+}

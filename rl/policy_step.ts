@@ -1,0 +1,127 @@
+/** An optimizer step of a policy-gradient method, and what it looked like. */
+
+import type { Model } from "../eval/accuracy.ts";
+import type { AdamW } from "../model/optimizer.ts";
+import type { ParameterTree } from "../model/parameters.ts";
+import { batchLogProbs, batchScores } from "../model/score.ts";
+import { noGrad, type Tensor } from "../tensor/mod.ts";
+import { weightedSum } from "./aggregate.ts";
+import { type PolicyLossForm, policyTokenLosses } from "./policy_loss.ts";
+import {
+  type Answer,
+  batchOf,
+  maskOf,
+  microBatches,
+  optimizerStep,
+  placed,
+  tokensOf,
+  weightsOf,
+} from "./update.ts";
+
+/** An answer of the policy, with all that its loss needs. */
+export interface PolicyAnswer extends Answer {
+  /** log π_old of its tokens, and their advantages. */
+  readonly old: readonly number[];
+  readonly advantages: readonly number[];
+  /** Importance weights of its tokens; undefined: 1. */
+  readonly importance: readonly number[] | undefined;
+}
+
+export interface PolicySettings extends PolicyLossForm {
+  readonly temperature: number;
+  readonly entropyCoefficient: number;
+}
+
+export interface PolicyReport {
+  readonly loss: number;
+  readonly gradNorm: number;
+  /** Share of trained tokens whose ratio was clipped from below and from above. */
+  readonly clippedLow: number;
+  readonly clippedHigh: number;
+  /** max |log ρ|: 0 in the first update of a step, for one engine samples and trains. */
+  readonly maxLogRatio: number;
+  /** Mean of (ρ - 1) - log ρ over tokens: how far the policy has moved from the one that sampled. */
+  readonly approximateKl: number;
+  /** Mean KL estimate per token against the reference; null without a KL term. */
+  readonly kl: number | null;
+  /** Mean entropy of a token's distribution; null where none is asked for. */
+  readonly entropy: number | null;
+}
+
+/** One step on Σ weight · (losses - c·entropy); `reference` undefined: no KL term. */
+export async function policyStep(
+  policy: Model,
+  optimizer: AdamW,
+  answers: readonly PolicyAnswer[],
+  settings: PolicySettings,
+  { learningRate, reference }: { learningRate: number; reference: ParameterTree | undefined },
+): Promise<PolicyReport> {
+  const micros = microBatches(answers);
+  const trained = { parameters: policy.parameters, optimizer };
+  const update = await optimizerStep(trained, micros, learningRate, (micro) =>
+    microLoss(policy, micro, settings, reference),
+  );
+  const sums = { low: 0, high: 0, largest: 0, moved: 0, kl: 0, entropy: 0, tokens: 0 };
+  update.observed.forEach(([ratios, kls, entropies], m) => {
+    const micro = micros[m]!;
+    micro.forEach(({ advantages, count, tokens }, i) => {
+      const whole = settings.ratioLevel === "sequence";
+      const logs = whole ? tokens.map(() => ratios![i]!) : tokensOf(ratios!, micro, i);
+      logs.forEach((log, t) => {
+        const ratio = Math.exp(log);
+        const advantage = advantages[t]!;
+        if (advantage < 0 && ratio < 1 - settings.clipLow) sums.low += count;
+        if (advantage > 0 && ratio > 1 + settings.clipHigh) sums.high += count;
+        sums.largest = Math.max(sums.largest, Math.abs(log));
+        sums.moved += count * (ratio - 1 - log);
+        sums.tokens += count;
+      });
+      const total = (values: ArrayLike<number>) =>
+        count * tokensOf(values, micro, i).reduce((a, b) => a + b, 0);
+      if (reference) sums.kl += total(kls!);
+      if (settings.entropyCoefficient > 0) sums.entropy += total(entropies!);
+    });
+  });
+  const share = (n: number): number => (sums.tokens === 0 ? 0 : n / sums.tokens);
+  return {
+    ...{ loss: update.loss, gradNorm: update.gradNorm, maxLogRatio: sums.largest },
+    ...{ clippedLow: share(sums.low), clippedHigh: share(sums.high) },
+    approximateKl: share(sums.moved),
+    kl: reference ? share(sums.kl) : null,
+    entropy: settings.entropyCoefficient > 0 ? share(sums.entropy) : null,
+  };
+}
+
+function microLoss(
+  policy: Model,
+  answers: readonly PolicyAnswer[],
+  settings: PolicySettings,
+  reference: ParameterTree | undefined,
+): { loss: Tensor; observed: Tensor[] } {
+  const { temperature, entropyCoefficient } = settings;
+  const batch = batchOf(answers);
+  const { parameters, config } = policy;
+  const { logProbs, entropies } =
+    entropyCoefficient > 0
+      ? batchScores(parameters, config, batch, { temperature })
+      : {
+          logProbs: batchLogProbs(parameters, config, batch, { temperature }),
+          entropies: undefined,
+        };
+  const weights = weightsOf(answers, batch);
+  const corrected = answers.some(({ importance }) => importance !== undefined);
+  const { values, ratio, kl } = policyTokenLosses(
+    {
+      ...{ logProbs, mask: maskOf(batch), old: placed(answers, batch, ({ old }) => old) },
+      advantage: placed(answers, batch, ({ advantages }) => advantages),
+      reference:
+        reference && noGrad(() => batchLogProbs(reference, config, batch, { temperature })),
+      importance: corrected
+        ? placed(answers, batch, ({ importance, tokens }) => importance ?? tokens.map(() => 1))
+        : undefined,
+    },
+    settings,
+  );
+  const losses = entropies ? values.sub(entropies.mul(entropyCoefficient)) : values;
+  return { loss: weightedSum(losses, weights), observed: [ratio, kl ?? ratio, entropies ?? ratio] };
+}
