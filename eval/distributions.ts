@@ -5,6 +5,7 @@ interface Cephes {
   ndtri(p: number): number;
   erfc(x: number): number;
   bdtr(k: number, n: number, p: number): number;
+  stdtri(k: number, p: number): number;
 }
 
 // The package's ES module fails to start under Deno; its CommonJS form runs everywhere.
@@ -27,4 +28,9 @@ export function normalTwoSided(z: number): number {
 /** P(X <= k) for X binomial with n trials of probability p. */
 export function binomialAtMost(k: number, n: number, p: number): number {
   return cephes.bdtr(k, n, p);
+}
+
+/** The value that a Student t variable with `freedom` degrees of freedom stays below with p. */
+export function studentQuantile(p: number, freedom: number): number {
+  return cephes.stdtri(freedom, p);
 }

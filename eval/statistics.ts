@@ -1,6 +1,11 @@
 /** Intervals and tests for recall: Wilson, McNemar, bootstrap by entity, Holm. */
 import { randomStream } from "../tensor/random.ts";
-import { binomialAtMost, normalQuantile, normalTwoSided } from "./distributions.ts";
+import {
+  binomialAtMost,
+  normalQuantile,
+  normalTwoSided,
+  studentQuantile,
+} from "./distributions.ts";
 
 export interface Interval {
   readonly low: number;
@@ -182,4 +187,21 @@ export function holm(pValues: readonly number[]): number[] {
     adjusted[i] = largest;
   }
   return adjusted;
+}
+
+/**
+ * Mean, and half the width of its Student t interval: mean ± t·s/√n over independent runs. One value
+ * has no interval (null). Throws a RangeError without values.
+ */
+export function meanInterval(
+  values: readonly number[],
+  level = 0.95,
+): { readonly mean: number; readonly half: number | null } {
+  const n = values.length;
+  if (n === 0) throw new RangeError("meanInterval: no values");
+  const mean = values.reduce((a, b) => a + b, 0) / n;
+  if (n === 1) return { mean, half: null };
+  const variance = values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (n - 1);
+  const t = studentQuantile((1 + level) / 2, n - 1);
+  return { mean, half: t * Math.sqrt(variance / n) };
 }

@@ -30,6 +30,7 @@ export interface Outcome {
   readonly chosenStep: number;
   /** The best checkpoint against the base model on validation: what the choice rests on. */
   readonly validation: McNemar;
+  readonly validationAccuracy: { readonly base: number; readonly best: number };
   /** Held-out greedy accuracy of the last step's weights. */
   readonly lastStep: number;
   /** Step at which each training question was first answered rightly by a rollout. */
@@ -69,6 +70,7 @@ export function summarise(outcome: Outcome) {
     stages: outcome.stages,
     chosenStep: outcome.chosenStep,
     validation: outcome.validation,
+    validationAccuracy: outcome.validationAccuracy,
     heldout: {
       n: questions.length,
       before: accuracyOf(before.greedy),

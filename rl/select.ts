@@ -23,6 +23,8 @@ export interface Choice {
   readonly step: number;
   /** The best checkpoint against the base model on the validation questions. */
   readonly validation: McNemar;
+  /** Greedy accuracy on the validation questions. */
+  readonly accuracy: { readonly base: number; readonly best: number };
   /** Frees the chosen weights, unless they are the base model's. */
   readonly dispose: () => void;
 }
@@ -42,14 +44,23 @@ export async function choose(run: Run<TrainConfig>, world: World, base: Model): 
   };
   const keepBase = { model: base, step: 0, dispose: () => {} };
   const best = bestCheckpoint(run.checkpoints);
-  if (best === null || best.step === 0) return { ...keepBase, validation: mcnemar([], []) };
+  const before = await correct(base);
+  if (best === null || best.step === 0) {
+    const accuracy = { base: shareOf(before), best: shareOf(before) };
+    return { ...keepBase, validation: mcnemar([], []), accuracy };
+  }
   readCheckpoint(best.path); // verifies its checksums
   const model = loadModel(best.path);
-  const validation = mcnemar(await correct(base), await correct(model));
+  const after = await correct(model);
+  const validation = mcnemar(before, after);
+  const accuracy = { base: shareOf(before), best: shareOf(after) };
   const dispose = () => disposeParameters(model.parameters);
   if (validation.fixed > validation.broken && validation.p < selectionLevel(config)) {
-    return { model, step: best.step, validation, dispose };
+    return { model, step: best.step, validation, accuracy, dispose };
   }
   dispose();
-  return { ...keepBase, validation };
+  return { ...keepBase, validation, accuracy };
 }
+
+const shareOf = (flags: readonly boolean[]): number =>
+  flags.length === 0 ? Number.NaN : flags.filter(Boolean).length / flags.length;

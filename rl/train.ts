@@ -93,6 +93,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   const outcome: Outcome = {
     ...{ config, world, params, seconds, stages, before, after, firstSolved },
     ...{ chosenStep: chosen.step, validation: chosen.validation, lastStep },
+    validationAccuracy: chosen.accuracy,
   };
   const summary = summarise(outcome);
   const { text, markdown } = report(outcome, summary, header);
