@@ -9,7 +9,7 @@ import type { World } from "../eval/worlds/world.ts";
 import type { Batch } from "../model/batch.ts";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
-import { initialParameters } from "../model/parameters.ts";
+import { disposeParameters, initialParameters } from "../model/parameters.ts";
 import { pretrain } from "../model/pretrain.ts";
 import { warmupCosine } from "../model/schedule.ts";
 import { type Tokenizer, wordTokenizer } from "../model/tokenizer.ts";
@@ -69,7 +69,8 @@ export async function baseModel(
   }
   const model = await pretrainBase(world, config, progress, interrupt);
   await saveModel(folder, { ...model, tokenizer: tokenizerOf(world) });
-  return model;
+  disposeParameters(model.parameters);
+  return loadModel(folder); // the same to the last byte as what later runs will read
 }
 
 async function pretrainBase(

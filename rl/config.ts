@@ -19,6 +19,7 @@ import {
   when,
   whole,
 } from "./method_config.ts";
+import { recipeNames } from "./recipes.ts";
 
 export const presetNames = ["smoke", "null", "demo", "null-demo", "atlas", "null-atlas"] as const;
 export type PresetName = (typeof presetNames)[number];
@@ -109,6 +110,11 @@ const rewardNoise = z
 export const trainShape = z.strictObject({
   preset: z.enum(presetNames).default("smoke").describe("Named starting point"),
   seed: z.int().min(0).max(0xffffffff).default(1).describe("Seed of everything random"),
+  recipe: z
+    .enum(recipeNames)
+    .nullable()
+    .default(null)
+    .describe("Published algorithm whose settings stand above the preset's"),
   method: z.enum(methods).default("grpo").describe("How recall is trained"),
   reward: z.enum(rewards).default("alias").describe("What counts as a right answer in training"),
   device: z

@@ -21,6 +21,7 @@ import {
 } from "./flags.ts";
 import { configHash } from "./hash.ts";
 import { presets } from "./presets.ts";
+import { recipeNames, recipes } from "./recipes.ts";
 import { readRunConfig } from "./run.ts";
 import { suggestion, UserError, userErrorOf } from "./user_error.ts";
 
@@ -80,7 +81,7 @@ export function resolveConfig(argv: readonly string[]): Resolved {
     { origin: "flag", values: flags.values },
   ];
   const base = attempt(problems, () => baseLayer(resume, above));
-  const layers = [...base, ...above];
+  const layers = [...base, ...(resume === null ? recipeLayer(above) : []), ...above];
   const merged = merge(fields, layers);
   const config = validate(merged.values, fields, merged.origins, flags.given, problems);
   if (problems.length > 0 || config === null) {
@@ -145,6 +146,15 @@ function baseLayer(resume: string | null, above: readonly Layer[]): Layer {
   // An unknown preset is reported with all other wrong values; until then the default stands in.
   const preset = presetNames.find((name) => name === asked.at(-1)) ?? "smoke";
   return { origin: `preset ${preset}`, values: presets[preset] as JsonObject };
+}
+
+/** The settings of the recipe that the other layers ask for, if they do. */
+function recipeLayer(above: readonly Layer[]): Layer[] {
+  const asked = above.map((layer) => layer.values.recipe).filter((name) => name !== undefined);
+  const name = recipeNames.find((recipe) => recipe === asked.at(-1));
+  return name === undefined
+    ? []
+    : [{ origin: `recipe ${name}`, values: recipes[name] as JsonObject }];
 }
 
 /** The settings in a JSON file, which may also be a run's config.json. */

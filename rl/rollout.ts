@@ -43,6 +43,27 @@ export function questionsOfStep(
   });
 }
 
+/**
+ * A number or a list of them for each rollout, computed once for equal answers to one question:
+ * what a model says of them is the same.
+ */
+export async function ofDistinct<R>(
+  rollouts: readonly Rollout[],
+  compute: (distinct: readonly Rollout[]) => Promise<readonly R[]>,
+): Promise<R[]> {
+  const places = new Map<string, number>();
+  const distinct: Rollout[] = [];
+  const place = rollouts.map((rollout) => {
+    const key = `${rollout.question.id} ${rollout.tokens.join()}`;
+    const known = places.get(key);
+    if (known !== undefined) return known;
+    places.set(key, distinct.length);
+    return distinct.push(rollout) - 1;
+  });
+  const found = await compute(distinct);
+  return place.map((i) => found[i]!);
+}
+
 export interface RolloutOptions {
   readonly groupSize: number;
   readonly temperature: number;

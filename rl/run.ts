@@ -22,6 +22,7 @@ import {
 } from "./files.ts";
 import { configHash, differences, differenceText } from "./hash.ts";
 import { JsonLines } from "./json_lines.ts";
+import { lockFolder } from "./lock.ts";
 import { UserError } from "./user_error.ts";
 
 /** What config.json in a run folder holds. */
@@ -51,8 +52,10 @@ export class Run<Config extends object = object> {
   /** Samples of what the policy said and what it was paid for. */
   readonly rollouts: JsonLines;
   readonly checkpoints: string;
+  readonly #unlock: () => void;
 
   constructor(dir: string, config: Config) {
+    this.#unlock = lockFolder(dir);
     this.dir = dir;
     this.config = config;
     this.hash = configHash(config);
@@ -105,6 +108,7 @@ export class Run<Config extends object = object> {
 
   close(): void {
     for (const log of this.#logs()) log.close();
+    this.#unlock();
   }
 
   [Symbol.dispose](): void {
@@ -161,9 +165,10 @@ export function openRun(dir: string, config?: object): Run {
     );
   }
   checkWritable(dir);
+  const run = new Run(dir, config ?? stored.config);
   for (const name of namesIn(dir)) if (/\.tmp-\d+$/.test(name)) removeQuietly(join(dir, name));
   repairCheckpoints(join(dir, "checkpoints"));
-  return new Run(dir, config ?? stored.config);
+  return run;
 }
 
 /** Reads config.json of a run folder; throws a UserError if it is missing, broken or edited. */

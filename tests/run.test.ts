@@ -26,7 +26,9 @@ describe("a new run", () => {
     assert.equal(stored.hash, configHash(config));
     assert.equal(stored.started, "2026-10-03T14:15:03.000Z");
     assert.match(`${stored.runtime.name} ${stored.runtime.version}`, /^(bun|deno|node) \d+\.\d+/);
-    assert.deepEqual(fs.readdirSync(dir), ["config.json"]);
+    assert.deepEqual(fs.readdirSync(dir), ["config.json", "lock.json"]);
+    run.close();
+    assert.deepEqual(fs.readdirSync(dir), ["config.json"], "the lock is gone with its holder");
     assert.equal(run.hash, stored.hash);
   });
 
@@ -85,8 +87,10 @@ describe("resuming", () => {
     const [seed, steps] = [/^ {2}seed: 1 -> 7$/m, /^ {2}train.steps: 120 -> 240$/m];
     refuses(() => openRun(dir, other), /run with other settings/, seed, steps);
     assert.deepEqual(contentOf(dir), before);
-    assert.deepEqual(openRun(dir, structuredClone(config)).config, config);
-    assert.deepEqual(openRun(dir).config, config);
+    for (const mine of [structuredClone(config), undefined]) {
+      using run = mine === undefined ? openRun(dir) : openRun(dir, mine);
+      assert.deepEqual(run.config, config);
+    }
   });
 
   test("a folder without, with a broken, or with an edited config.json", () => {

@@ -18,7 +18,7 @@ import type { TrainConfig } from "../config.ts";
 import { importanceWeights } from "../importance.ts";
 import { klPenalty } from "../loss.ts";
 import { type PolicyAnswer, type PolicyReport, policyStep } from "../policy_step.ts";
-import { questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
+import { ofDistinct, questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
 import { batchOf, microBatches, miniBatches, weighed } from "../update.ts";
 import { aggregationText, klText, samplingText } from "./mathematics.ts";
 import { emptyMemory, type Method, type StepContext } from "./method.ts";
@@ -160,7 +160,8 @@ export async function updatePolicy(
   const { grpo, train } = config;
   const inLoss = grpo.klCoefficient > 0 && grpo.klPlacement === "loss" ? reference : undefined;
   const inReward = grpo.klCoefficient > 0 && grpo.klPlacement === "reward" ? reference : undefined;
-  const penalties = inReward && (await klOfRollouts(policy, inReward, rollouts, config));
+  const penalties =
+    inReward && (await ofDistinct(rollouts, (own) => klOfRollouts(policy, inReward, own, config)));
   const advantages = advantagesOf(rollouts, config, penalties);
   const correction = await correctionOf(policy, rollouts, config);
   const all = rollouts.map((rollout, i) => ({
@@ -229,11 +230,11 @@ async function correctionOf(
 ): Promise<{ old: number[][]; weights: number[][] } | undefined> {
   const { importance: level, importanceMode: mode, importanceCap: cap } = grpo;
   if (level === "none") return undefined;
-  const prompts = rollouts.map(({ question }) => question.prompt);
-  const tokens = rollouts.map((rollout) => rollout.tokens);
   const { temperature } = train;
-  const old = await sequenceLogProbs(policy.parameters, policy.config, prompts, tokens, {
-    temperature,
+  const old = await ofDistinct(rollouts, (own) => {
+    const prompts = own.map(({ question }) => question.prompt);
+    const tokens = own.map((rollout) => rollout.tokens);
+    return sequenceLogProbs(policy.parameters, policy.config, prompts, tokens, { temperature });
   });
   const sampled = rollouts.map(({ logProbs }) => logProbs);
   return { old, weights: importanceWeights(old, sampled, { level, mode, cap }) };

@@ -18,7 +18,7 @@ import type { TrainConfig } from "../config.ts";
 import { adaptedKlCoefficient, gae, tokenRewards, whiten } from "../gae.ts";
 import { valueLoss } from "../loss.ts";
 import { type PolicyAnswer, type PolicyReport, policyStep } from "../policy_step.ts";
-import { questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
+import { ofDistinct, questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
 import {
   type Answer,
   batchOf,
@@ -142,15 +142,18 @@ async function estimates(
 ): Promise<{ samples: Sample[]; kl: number | null }> {
   const { ppo, train } = config;
   const scored = rollouts.filter(({ judgement }) => judgement.score !== null);
-  const prompts = scored.map(({ question }) => question.prompt);
-  const tokens = scored.map((rollout) => rollout.tokens);
   const { temperature } = train;
   const coefficient = memory.numbers.get(KL)!;
   const references =
     coefficient === 0
       ? undefined
-      : await sequenceLogProbs(base.parameters, base.config, prompts, tokens, { temperature });
-  const values = await valuesOf(memory.trees.get(CRITIC)!, policy.config, prompts, tokens);
+      : await ofDistinct(scored, (own) => {
+          const prompts = own.map(({ question }) => question.prompt);
+          const tokens = own.map((rollout) => rollout.tokens);
+          return sequenceLogProbs(base.parameters, base.config, prompts, tokens, { temperature });
+        });
+  const critic = memory.trees.get(CRITIC)!;
+  const values = await ofDistinct(scored, (own) => valuesOf(critic, policy.config, own));
   const found = scored.map(({ logProbs, judgement }, i) => {
     const paid = tokenRewards(judgement.score!, logProbs, references?.[i], coefficient);
     return gae(paid, values[i]!, ppo);
@@ -197,11 +200,10 @@ function criticValues(
 async function valuesOf(
   critic: ParameterTree,
   config: ModelConfig,
-  prompts: readonly (readonly number[])[],
-  tokens: readonly (readonly number[])[],
+  rollouts: readonly Rollout[],
 ): Promise<number[][]> {
-  const all = prompts.map((prompt, i): Answer => {
-    return { prompt, tokens: tokens[i]!, count: 1, weight: 0 };
+  const all = rollouts.map(({ question, tokens }): Answer => {
+    return { prompt: question.prompt, tokens, count: 1, weight: 0 };
   });
   const found: number[][] = [];
   for (const micro of microBatches(all)) {
