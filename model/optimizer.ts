@@ -71,12 +71,18 @@ export class AdamW {
 
   /** One update. Returns the norm of the gradients before clipping: one number, still a tensor. */
   update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor {
+    const norm = globalNorm(gradients.values());
+    this.apply(gradients, norm, learningRate);
+    return norm;
+  }
+
+  /** One update with gradients whose norm is known: whoever looks at it first can refuse the step. */
+  apply(gradients: ReadonlyMap<string, Tensor>, norm: Tensor, learningRate: number): void {
     const { betas, eps, weightDecay, clipNorm } = this.settings;
     this.#step++;
     const rates = { learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.#step };
-    return noGrad(() =>
+    noGrad(() =>
       scope(() => {
-        const norm = globalNorm(gradients.values());
         const factor = clipFactor(norm, clipNorm);
         const state = [...this.parameters].flatMap(([name, weight]) => {
           const moments = [this.#firstMoments.get(name)!, this.#secondMoments.get(name)!];
@@ -87,7 +93,6 @@ export class AdamW {
           ...rates,
           weightDecay: matrices.map((matrix) => (matrix ? weightDecay : 0)),
         });
-        return norm;
       }),
     );
   }

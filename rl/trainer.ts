@@ -3,6 +3,7 @@
 import type { Model } from "../eval/accuracy.ts";
 import type { World } from "../eval/worlds/world.ts";
 import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../model/schedule.ts";
+import { latestCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { requireQuestions, validate } from "./evaluate.ts";
 import type { Interrupt } from "./interrupt.ts";
@@ -12,6 +13,7 @@ import { rewardOf } from "./reward.ts";
 import type { Rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import { checkpointFiles, type TrainState } from "./state.ts";
+import { UserError } from "./user_error.ts";
 
 export interface Training {
   readonly run: Run<TrainConfig>;
@@ -43,7 +45,9 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     const started = performance.now();
     // 1. Ask and learn: what a step does is the method's.
     const context = { ...shared, optimizer, memory, reward, step, warmth: warmth(step) };
-    const { rollouts, metrics } = await method.step(context);
+    const { rollouts, metrics } = await method.step(context).catch((error: unknown) => {
+      throw stepError(error, run, step);
+    });
     // 2. Write down what happened.
     state.step++;
     for (const { question, judgement } of rollouts) {
@@ -79,6 +83,20 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   }
   stage.finish();
   return true;
+}
+
+/** What went wrong in a step, and where to go on from: the checkpoints are whole. */
+function stepError(error: unknown, run: Run<TrainConfig>, step: number): unknown {
+  if (!(error instanceof Error)) return error;
+  const last = latestCheckpoint(run.checkpoints);
+  const rest =
+    last === null
+      ? "no checkpoint was saved yet"
+      : `the checkpoint of step ${last.step} is whole: --resume ${run.dir} goes on from it`;
+  const told = `step ${step}: ${error.message}; ${rest}`;
+  if (error instanceof UserError) return new UserError(told);
+  error.message = told;
+  return error;
 }
 
 /** Measures the validation questions, logs them with `row`, and saves a checkpoint with its score. */

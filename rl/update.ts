@@ -1,10 +1,11 @@
 /** One optimizer step on answers: micro-batches summed, gradients clipped and applied, then observed. */
 
 import { type Batch, completionBatch } from "../model/batch.ts";
-import type { AdamW } from "../model/optimizer.ts";
+import { type AdamW, globalNorm } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
-import { scope, type Tensor, tensor } from "../tensor/mod.ts";
+import { firstNonFinite, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { type Aggregation, tokenWeight } from "./aggregate.ts";
+import { UserError } from "./user_error.ts";
 
 /** An answer to a prompt, and what its tokens weigh in the loss of its optimizer step. */
 export interface Answer {
@@ -48,7 +49,8 @@ export function miniBatches<T>(items: readonly T[], count: number): T[][] {
 
 /**
  * One step of `optimizer` on the sum of the losses. The gradients of all micro-batches are added
- * before they are clipped; without any, no step is taken.
+ * before they are clipped; without any, no step is taken. Throws a UserError where the loss or a
+ * gradient is not finite, with the op that made it; the weights are then as they were.
  */
 export async function optimizerStep<T>(
   { parameters, optimizer }: { parameters: ParameterTree; optimizer: AdamW },
@@ -57,7 +59,8 @@ export async function optimizerStep<T>(
   lossOf: (micro: T) => MicroLoss,
 ): Promise<Update> {
   requireGradients(parameters);
-  const { parts, norm } = scope(() => {
+  if (micros.length === 0) return { loss: 0, gradNorm: 0, observed: [] };
+  const { parts, sums, norm } = scope(() => {
     let total: Map<string, Tensor> | undefined;
     const parts = micros.map((micro) => {
       const [kept, sum] = scope(() => {
@@ -68,19 +71,58 @@ export async function optimizerStep<T>(
       total = sum;
       return kept;
     });
-    return { parts, norm: total && optimizer.update(total, learningRate) };
+    return { parts, sums: total!, norm: globalNorm(total!.values()) };
   });
-  let loss = 0;
-  const observed: ArrayLike<number>[][] = [];
-  for (const part of parts) {
-    const [own, ...rest] = await Promise.all(part.map((t) => t.data()));
-    loss += own![0]!;
-    observed.push(rest);
-    for (const t of part) t.dispose();
+  try {
+    const losses = await Promise.all(parts.map(async (part) => (await part[0]!.data())[0]!));
+    const loss = losses.reduce((a, b) => a + b, 0);
+    const gradNorm = (await norm.data())[0]!;
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+      const bad = Math.max(
+        0,
+        losses.findIndex((x) => !Number.isFinite(x)),
+      );
+      throw await nonFiniteError({ loss, gradNorm, learningRate }, parameters, () =>
+        scope(() => void gradientsOf(lossOf(micros[bad]!).loss, parameters)),
+      );
+    }
+    optimizer.apply(sums, norm, learningRate);
+    const observed = await Promise.all(
+      parts.map(([, ...rest]) => Promise.all(rest.map((t) => t.data()))),
+    );
+    return { loss, gradNorm, observed };
+  } finally {
+    for (const t of [...parts.flat(), ...sums.values(), norm]) t.dispose();
   }
-  const gradNorm = (await norm?.data())?.[0] ?? 0;
-  norm?.dispose();
-  return { loss, gradNorm, observed };
+}
+
+/** What to tell where no step can be taken: the first op that gave NaN or an infinity. */
+async function nonFiniteError(
+  { loss, gradNorm, learningRate }: { loss: number; gradNorm: number; learningRate: number },
+  parameters: ParameterTree,
+  repeat: () => void,
+): Promise<UserError> {
+  const spoiled = (
+    await Promise.all(
+      [...parameters].map(async ([name, t]) => {
+        const values = Array.from(await t.data());
+        return values.every(Number.isFinite) ? undefined : name;
+      }),
+    )
+  ).find((name) => name !== undefined);
+  const { device } = parameters.values().next().value!;
+  const first = await firstNonFinite(device, repeat);
+  const shapes = first?.inputs.map((shape) => `[${shape.join(" ")}]`).join(" ");
+  const culprit =
+    spoiled !== undefined
+      ? `the weight ${spoiled} was not finite before it`
+      : first === undefined
+        ? "computed once more it is finite: is the machine sound?"
+        : `the first op to give ${first.value} was ${first.op} on ${shapes}`;
+  return new UserError(
+    `the loss is ${loss} and the gradient's norm ${gradNorm}: no step was taken; ${culprit}. ` +
+      `Lower the rate (it is ${learningRate}), or clip the gradient harder`,
+  );
 }
 
 export const batchOf = (answers: readonly Pick<Answer, "prompt" | "tokens">[]): Batch =>
