@@ -20,6 +20,7 @@ import {
   toFlags,
 } from "./flags.ts";
 import { configHash } from "./hash.ts";
+import { explainText } from "./metric_docs.ts";
 import { presets } from "./presets.ts";
 import { recipeNames, recipes } from "./recipes.ts";
 import { readRunConfig } from "./run.ts";
@@ -29,6 +30,7 @@ export const commandFlags: readonly CommandFlag[] = [
   { flag: "--config", placeholder: "FILE.json", description: "Read settings from a JSON file" },
   { flag: "--out", placeholder: "DIR", description: "Run folder (runs/<date>-<preset>-<seed>)" },
   { flag: "--resume", placeholder: "DIR", description: "Continue the run in this folder" },
+  { flag: "--explain", placeholder: null, description: "Print what each metric and verdict means" },
   { flag: "--dry-run", placeholder: null, description: "Print the resolved run and stop" },
   helpFlag,
 ];
@@ -72,6 +74,7 @@ export function resolveConfig(argv: readonly string[]): Resolved {
     const name = presetNames.find((preset) => preset === flags.values.preset) ?? "smoke";
     return { help: trainHelp(name) };
   }
+  if (flags.command.has("--explain")) return { help: explainText() };
   if (resume !== null && out !== null) {
     problems.push("--out and --resume name two folders: a resumed run stays in its own");
   }

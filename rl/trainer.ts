@@ -6,6 +6,7 @@ import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../mo
 import { latestCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { requireQuestions, validate } from "./evaluate.ts";
+import { healthOf, healthText, type Metrics, newsOf } from "./health.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
 import type { Progress } from "./progress.ts";
@@ -38,6 +39,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   const shared = { ...training, config, questions, seed: seedsOf(config).rl };
   const { optimizer, memory } = state;
   const reward = rewardOf(config);
+  const rows: Metrics[] = run.metrics.rows().filter(({ step }) => (step as number) >= 0);
   if (state.step === 0) await validated(training);
   using stage = progress.stage(config.method, train.steps, { from: state.step });
   while (state.step < train.steps) {
@@ -55,20 +57,25 @@ export async function trainPolicy(training: Training): Promise<boolean> {
         state.firstSolved.set(question.id, step);
       }
     }
-    const row = {
+    const figures = {
       ...{ step, ...rolloutMetrics(rollouts, train.groupSize), ...metrics },
       learning_rate: warmth(step) * config.optimizer.learningRate,
       step_time: (performance.now() - started) / 1000,
     };
+    const verdicts = healthOf([...rows, figures], config);
+    const row = { ...figures, health: verdicts.map(({ id }) => id) };
+    const news = newsOf(verdicts, rows);
+    if (news.length > 0) progress.print(`step ${step}: ${healthText(news)}`);
+    rows.push(row);
     const last = state.step === train.steps;
     const validation =
       last || state.step % evaluate.every === 0 ? await validated(training, row) : undefined;
     if (validation === undefined) run.metrics.append(row);
     if (rollouts.length > 0) run.rollouts.append(...sampleRows(rollouts, step));
     stage.update(state.step, {
-      ...(row.reward === undefined
+      ...(figures.reward === undefined
         ? { loss: (metrics.loss ?? 0).toFixed(3) }
-        : { reward: row.reward.toFixed(3) }),
+        : { reward: figures.reward.toFixed(3) }),
       ...(validation && { validation: `${(100 * validation.accuracy).toFixed(1)} %` }),
     });
     // 3. Save, and stop where asked to.

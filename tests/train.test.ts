@@ -13,6 +13,7 @@ import { modelConfigOf } from "../rl/base.ts";
 import { latestCheckpoint, readCheckpoint } from "../rl/checkpoints.ts";
 import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
 import { updatePolicy } from "../rl/methods/grpo.ts";
+import { metricMeanings } from "../rl/metric_docs.ts";
 import { Progress } from "../rl/progress.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { questionsOfStep, rollOut } from "../rl/rollout.ts";
@@ -109,6 +110,9 @@ describe("a run", () => {
       }
       assert.deepEqual(timeless(resumed.metrics), timeless(whole.metrics));
       assert.deepEqual(resumed.rollouts, whole.rollouts);
+      for (const name of whole.metrics.flatMap(Object.keys)) {
+        assert.ok(name in metricMeanings, `--explain says nothing of the metric ${name}`);
+      }
       assert.equal(whole.metrics.length, 7);
     });
   }
