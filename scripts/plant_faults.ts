@@ -1,6 +1,7 @@
 /** Plants known faults in a copy of the repository and shows which tests catch each of them. */
 // Question: would these tests notice? Every fault of tests/faults/faults.ts is planted alone, the
-// tests of tensor/ and of sampling run with few random cases, and a fault that no test notices is a failure.
+// tests of tensor/ and of sampling (for losses: the golden suite) run with few random cases, and a
+// fault that no test notices is a failure.
 
 import { spawnSync } from "node:child_process";
 import {
@@ -34,12 +35,15 @@ if (options.help) {
 }
 
 const root = dirname(import.meta.dirname);
-const COPIED = ["tensor", "model", "tests", "package.json", "tsconfig.json"];
+const COPIED = ["tensor", "model", "eval", "rl", "tests", "package.json", "tsconfig.json"];
 /** The tests of tensor/, without those that only take long, and of sampling. */
 const FILES = [
   ...["ops", "laws", "attention_laws", "gradient_traps", "autograd", "scope"],
   ...["random", "math", "attention", "row_kernels", "layout", "gemm_thin", "log_prob", "sample"],
 ];
+/** The golden suite, for faults in rl/. */
+const GOLDEN = ["golden_policy", "golden_ppo", "golden_answers"];
+const filesFor = ({ file }: Fault): readonly string[] => (file.startsWith("rl/") ? GOLDEN : FILES);
 const PATIENCE = 180_000;
 
 interface Outcome {
@@ -48,17 +52,17 @@ interface Outcome {
   readonly ended: boolean;
 }
 
-function runTests(folder: string): Outcome {
+function runTests(folder: string, names: readonly string[]): Outcome {
   const bun = join(root, "node_modules", ".bin", "bun");
-  const files = FILES.map((name) => join("tests", `${name}.test.ts`));
+  const files = names.map((name) => join("tests", `${name}.test.ts`));
   const env = { ...process.env, ANAMNESIS_PROPERTY_RUNS: options.runs, NO_COLOR: "1" };
   const { stdout, stderr, status } = spawnSync(bun, ["test", "--timeout", "60000", ...files], {
     ...{ cwd: folder, env, encoding: "utf8", timeout: PATIENCE, maxBuffer: 2 ** 28 },
   });
   const output = `${stdout}${stderr}`;
-  const names = output.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+m?s\])?$/gm);
+  const found = output.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+m?s\])?$/gm);
   return {
-    failed: [...new Set([...names].map(([, name]) => name!))],
+    failed: [...new Set([...found].map(([, name]) => name!))],
     output,
     ended: status !== null,
   };
@@ -113,13 +117,15 @@ const chosen = faults.filter(({ file, what }) => `${file} ${what}`.includes(opti
 const folder = copyRepository();
 let missed = 0;
 try {
-  const clean = runTests(folder);
+  const clean = runTests(folder, [...new Set(chosen.flatMap(filesFor))]);
   if (clean.failed.length > 0 || !clean.ended) {
     throw new Error(`without any fault tests fail: ${clean.failed.join("; ") || clean.output}`);
   }
   console.log("| fault | file | caught by | and |\n| --- | --- | --- | --- |");
   for (const fault of chosen) {
-    const { failed, output, ended } = planted(folder, fault, () => runTests(folder));
+    const { failed, output, ended } = planted(folder, fault, () =>
+      runTests(folder, filesFor(fault)),
+    );
     const [first, ...others] = ownFirst(fault, failed);
     if (first === undefined && ended) missed++;
     const caught = first ?? (ended ? "**nothing**" : `no end within ${PATIENCE / 1000} s`);

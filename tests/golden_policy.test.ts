@@ -9,6 +9,7 @@ import { importanceWeights } from "../rl/importance.ts";
 import { clippedSurrogate, type KlEstimator, klPenalty, logRatio } from "../rl/loss.ts";
 import { gradients, reference, scope, tensor } from "../tensor/mod.ts";
 import {
+  A,
   golden,
   groupSize,
   lengthOf,
@@ -144,6 +145,27 @@ describe("golden policy losses", () => {
           assert.equal(loss.item(), -advantage);
           assert.deepEqual([...gradients(loss, [logProbs])[0]!.dataSync()], [-advantage, 0]);
         });
+      }
+    }
+  });
+
+  test("gradients of CISPO and of the soft gate, by formula", () => {
+    for (const cap of [0.9, 1.2, 5]) {
+      const form = { aggregation: "tokenMean", surrogate: "cispo", ratioCap: cap } as const;
+      const soft = { ...form, surrogate: "soft", softPositive: 1.5, softNegative: 2 } as const;
+      const [bounded, gated] = [form, soft].map(
+        (own) => policyLoss(own, { device: reference }).gradient,
+      );
+      for (const [i, row] of policyRows.entries()) {
+        for (const [t, x] of row.entries()) {
+          const ratio = mask[i]![t] ? Math.exp(x - old[i]![t]!) : 0;
+          const weight = -A[i]! / tokens;
+          // The weight of a token is a constant: its gradient is that of log π alone.
+          const expected = mask[i]![t] ? weight * Math.min(ratio, cap) : 0;
+          near([bounded![4 * i + t]!], [expected], 1e-12);
+          const gate = 1 / (1 + Math.exp(-(A[i]! > 0 ? 1.5 : 2) * (ratio - 1)));
+          near([gated![4 * i + t]!], [4 * gate * (1 - gate) * ratio * weight], 1e-12);
+        }
       }
     }
   });

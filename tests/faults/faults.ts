@@ -1,5 +1,7 @@
 /** Faults to plant, one at a time: each must make at least one test fail. */
 
+import { losses } from "./losses.ts";
+
 /** One wrong edit: `find` occurs exactly once in the file. */
 export interface Fault {
   readonly file: string;
@@ -204,5 +206,5 @@ const fused: readonly Fault[] = [
 ];
 
 export const faults: readonly Fault[] = [
-  ...[gradients, definitions, kernels, fused, bookkeeping].flat(),
+  ...[gradients, definitions, kernels, fused, bookkeeping, losses].flat(),
 ];
