@@ -98,6 +98,17 @@ const checkpoint = z
   })
   .describe("what a run keeps on disk");
 
+const track = z
+  .strictObject({
+    tensorboard: z.boolean().default(true).describe("Write an event file for TensorBoard"),
+    wandb: z
+      .boolean()
+      .default(true)
+      .describe("Log to Weights & Biases where WANDB_API_KEY is set and @wandb/sdk installed"),
+    project: z.string().min(1).default("anamnesis").describe("Its project there"),
+  })
+  .describe("where metrics go beside metrics.jsonl");
+
 const rewardNoise = z
   .strictObject({
     falsePositive: share("Share of wrong answers that --reward noisy pays").default(0.05),
@@ -148,6 +159,7 @@ export const trainShape = z.strictObject({
   rewardNoise: rewardNoise.prefault({}),
   evaluate: evaluate.prefault({}),
   checkpoint: checkpoint.prefault({}),
+  track: track.prefault({}),
 });
 
 export type TrainConfig = z.output<typeof trainShape>;

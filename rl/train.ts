@@ -22,6 +22,7 @@ import { createRun, openRun, type Run } from "./run.ts";
 import { choose } from "./select.ts";
 import { disposeState, restore } from "./state.ts";
 import { count } from "./table.ts";
+import { trackersOf } from "./tracking.ts";
 import { trainPolicy } from "./trainer.ts";
 import { runMain, UserError } from "./user_error.ts";
 
@@ -73,7 +74,9 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
 
   // 4. Reinforcement on the training half.
   const { policy, state } = restore(run, resumed, base);
-  const finished = await trainPolicy({ run, world, policy, base, state, progress, interrupt });
+  const tracker = await trackersOf(run, (text) => progress.print(text));
+  const training = { run, world, policy, base, state, progress, interrupt, tracker };
+  const finished = await trainPolicy(training).finally(() => tracker.finish());
   disposeState(state);
   if (!finished) {
     throw new UserError(`stopped at step ${state.step}; continue with --resume ${run.dir}`);

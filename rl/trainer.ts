@@ -14,6 +14,7 @@ import { rewardOf } from "./reward.ts";
 import type { Rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import { checkpointFiles, type TrainState } from "./state.ts";
+import type { Tracker } from "./tracking.ts";
 import { UserError } from "./user_error.ts";
 
 export interface Training {
@@ -26,6 +27,7 @@ export interface Training {
   readonly state: TrainState;
   readonly progress: Progress;
   readonly interrupt: Interrupt;
+  readonly tracker: Tracker;
 }
 
 /** Trains until the last step, or until validation stops improving. False: interrupted, and saved. */
@@ -70,7 +72,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     const last = state.step === train.steps;
     const validation =
       last || state.step % evaluate.every === 0 ? await validated(training, row) : undefined;
-    if (validation === undefined) run.metrics.append(row);
+    if (validation === undefined) record(training, row);
     if (rollouts.length > 0) run.rollouts.append(...sampleRows(rollouts, step));
     stage.update(state.step, {
       ...(figures.reward === undefined
@@ -113,13 +115,18 @@ async function validated(training: Training, row?: Record<string, unknown>) {
   const better = validation.score > state.bestScore;
   state.bestScore = Math.max(state.bestScore, validation.score);
   state.sinceBest = better ? 0 : state.sinceBest + 1;
-  run.metrics.append({
+  record(training, {
     ...(row ?? { step: -1 }),
     "validation/accuracy": validation.accuracy,
     "validation/probability": validation.probability,
   });
   await save(training, validation.score);
   return validation;
+}
+
+function record({ run, tracker }: Training, row: Metrics): void {
+  run.metrics.append(row);
+  tracker.log(row);
 }
 
 async function save({ run, world, policy, state }: Training, score: number | null): Promise<void> {

@@ -26,7 +26,7 @@ describe("a new run", () => {
     assert.equal(stored.hash, configHash(config));
     assert.equal(stored.started, "2026-10-03T14:15:03.000Z");
     assert.match(`${stored.runtime.name} ${stored.runtime.version}`, /^(bun|deno|node) \d+\.\d+/);
-    assert.deepEqual(fs.readdirSync(dir), ["config.json", "lock.json"]);
+    assert.deepEqual(fs.readdirSync(dir).toSorted(), ["config.json", "lock.json"]);
     run.close();
     assert.deepEqual(fs.readdirSync(dir), ["config.json"], "the lock is gone with its holder");
     assert.equal(run.hash, stored.hash);

@@ -19,6 +19,7 @@ import { rewardOf } from "../rl/reward.ts";
 import { questionsOfStep, rollOut } from "../rl/rollout.ts";
 import { createRun, openRun } from "../rl/run.ts";
 import { restore } from "../rl/state.ts";
+import { tensorboard } from "../rl/tracking.ts";
 import { trainPolicy } from "../rl/trainer.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-train-"));
@@ -59,7 +60,9 @@ async function trainTiny(dir: string, config: TrainConfig, stopAfter = Infinity,
     [Symbol.dispose]: () => {},
   };
   const progress = silent();
-  const done = await trainPolicy({ run, world, policy, base, state, progress, interrupt });
+  const tracker = tensorboard(run);
+  const training = { run, world, policy, base, state, progress, interrupt, tracker };
+  const done = await trainPolicy(training);
   return { done, metrics: run.metrics.rows(), rollouts: run.rollouts.rows() };
 }
 
