@@ -151,8 +151,8 @@ export function* ledgerRows({ world, before, after, firstSolved }: Outcome) {
   }
 }
 
-const ledgerKey = ({ id, split, promptText, gold, status, myth }: Question) => ({
-  ...{ id, split, question: promptText, gold, myth, status },
+const ledgerKey = ({ id, split, entity, promptText, gold, status, myth }: Question) => ({
+  ...{ id, split, entity, question: promptText, gold, myth, status },
 });
 
 type Summary = ReturnType<typeof summarise>;

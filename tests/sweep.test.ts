@@ -1,0 +1,117 @@
+/** Sweeps and comparisons: the grid's runs, a whole sweep that is stopped and goes on, two runs compared. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { meanInterval } from "../eval/statistics.ts";
+import { trainShape } from "../rl/config.ts";
+import { fieldsOf } from "../rl/fields.ts";
+import { axesOf, plan, pointsOf } from "../rl/grid.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "anamnesis-sweep-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
+const deno = process.versions.deno ? ["run", "-A"] : [];
+const fields = fieldsOf(trainShape);
+
+function command(script: string, ...args: string[]): { code: number | null; text: string } {
+  const all = [...deno, join(root, "rl", script), ...args];
+  const options = { cwd: folder, encoding: "utf8", timeout: 110_000 } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, all, options);
+  return { code: status, text: stdout + stderr };
+}
+
+describe("a grid", () => {
+  test("is every combination, times the seeds, each with a folder of its own", () => {
+    const axes = axesOf(
+      ["method=grpo,ppo optimizer.learningRate=1e-4,3e-4", "clipNorm=1"],
+      [...fields.filter(({ key }) => key !== "pretrain.clipNorm")],
+    );
+    const runs = plan(axes, [1, 2, 3], "seeds.rl");
+    assert.equal(pointsOf(axes).length, 4);
+    assert.equal(runs.length, 12);
+    assert.equal(new Set(runs.map((run) => run.folder)).size, 12);
+    assert.deepEqual(runs[4]!.settings, {
+      method: "grpo",
+      optimizer: { learningRate: 3e-4, clipNorm: 1 },
+      seeds: { rl: 2 },
+    });
+    assert.equal(runs[4]!.folder, "method=grpo,learningRate=3e-4,clipNorm=1,seed=2");
+    assert.deepEqual(plan([], [1], "seed")[0]!.settings, { seed: 1 });
+  });
+
+  const wrong: [string, string[], RegExp][] = [
+    ["an unknown setting", ["learnigRate=1"], /no such setting; did you mean/],
+    [
+      "an ambiguous one",
+      ["learningRate=1"],
+      /write pretrain.learningRate or optimizer.learningRate/,
+    ],
+    ["no values", ["method="], /no values; write method=A,B/],
+    ["a setting named twice", ["seed=1", "seed=2"], /names seed twice/],
+  ];
+  for (const [name, texts, message] of wrong) {
+    test(`refuses ${name}`, () => assert.throws(() => axesOf(texts, fields), message));
+  }
+});
+
+test("the mean's interval is Student's", () => {
+  const { mean, half } = meanInterval([1, 2, 3, 4]);
+  assert.equal(mean, 2.5);
+  assert.ok(Math.abs(half! - 2.0542602567) < 1e-9); // t(.975, 3) = 3.1824463
+  assert.deepEqual(meanInterval([7]), { mean: 7, half: null });
+  assert.throws(() => meanInterval([]), /no values/);
+});
+
+const small = [
+  ...["--world.entities", "24", "--world.relations", "2", "--world.answers", "6"],
+  ...["--world.qa-share", "0.3", "--world.qa-entity-share", "0.3"],
+  ...["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"],
+  ...["--model.key-value-heads", "1", "--model.intermediate-size", "32"],
+  ...["--pretrain.steps", "20", "--pretrain.warmup", "2", "--pretrain.batch", "8"],
+  ...["--train.steps", "3", "--optimizer.warmup", "1", "--train.questions-per-step", "4"],
+  ...["--train.group-size", "4", "--evaluate.accessibility-samples", "4"],
+  ...["--evaluate.pass-at-k-samples", "4", "--evaluate.pass-at-k", "1,4"],
+];
+
+describe("a sweep", () => {
+  const out = join(folder, "sweep");
+  const args = ["--grid", "method=grpo,sft", "--seeds", "2", "--jobs", "2", "--out", out];
+
+  test("runs everything once, in a table; a second time nothing; then runs are compared", () => {
+    const first = command("sweep.ts", ...args, "--", ...small);
+    assert.equal(first.code, 0, first.text);
+    assert.match(first.text, /\[4\/4\]/);
+    const table = readFileSync(join(out, "sweep.md"), "utf8");
+    for (const row of ["method=grpo", "method=sft"]) assert.match(table, new RegExp(`${row} \\|`));
+    assert.match(table, /±/);
+    assert.equal((first.text.match(/: done/g) ?? []).length, 4);
+    const again = command("sweep.ts", ...args, "--", ...small);
+    assert.equal(again.code, 0, again.text);
+    assert.doesNotMatch(again.text, /: done/);
+
+    const dirs = ["method=grpo,seed=1", "method=sft,seed=1"].map((name) => join(out, name));
+    const plot = join(folder, "plot.svg");
+    const compared = command("compare.ts", ...dirs, "--plot", plot);
+    assert.equal(compared.code, 0, compared.text);
+    assert.match(compared.text, /method=sft,seed=1: method: "grpo" -> "sft"/);
+    assert.match(compared.text, /McNemar[\s\S]*method=sft,seed=1 +\d+ +\S+ \[/);
+    assert.match(readFileSync(plot, "utf8"), /^<svg[\s\S]*validation\/accuracy/);
+    const unknown = command("compare.ts", ...dirs, "--metric", "lose", "--plot", plot);
+    assert.equal(unknown.code, 2);
+    assert.match(unknown.text, /no run has the metric lose; there are step, /);
+  });
+
+  test("a run that fails is told, with its reason; the others are run", () => {
+    const bad = command("sweep.ts", ...args.slice(0, -1), join(folder, "bad"), "--", "--sede", "1");
+    assert.equal(bad.code, 2);
+    assert.match(bad.text, /unknown flag --sede/);
+    assert.ok(!existsSync(join(folder, "bad")), "wrong settings are refused before any run");
+    assert.match(command("sweep.ts", "--jobs", "0").text, /--jobs is "0"; expected a whole number/);
+    assert.match(command("compare.ts", out).text, /at least two run folders/);
+  });
+});
