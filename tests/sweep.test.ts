@@ -1,4 +1,4 @@
-/** Sweeps and comparisons: the grid's runs, a whole sweep that is stopped and goes on, two runs compared. */
+/** Sweeps and comparisons: the runs of a grid, a whole sweep, going on with it, two runs compared. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
