@@ -31,6 +31,10 @@ export const train = z
     maxNewTokens: count("Longest answer").default(4),
     epochs: count("Passes over each batch of answers").default(1),
     miniBatches: count("Optimizer steps per pass").default(1),
+    labels: z
+      .enum(["gold", "shuffled"])
+      .default("gold")
+      .describe("What training calls right; shuffled: another question's answer (a control)"),
   })
   .describe("a training step, whatever the method");
 

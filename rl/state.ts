@@ -64,6 +64,25 @@ export async function checkpointFiles(
   };
 }
 
+function freshState(config: TrainConfig, base: Model, policy: Model): TrainState {
+  const { weightDecay, betas, clipNorm } = config.optimizer;
+  const settings = { weightDecay, betas: [betas[0], betas[1]] as const, clipNorm };
+  return {
+    step: 0,
+    optimizer: new AdamW(policy.parameters, settings),
+    memory: methodOf(config).start(config, base),
+    bestScore: Number.NEGATIVE_INFINITY,
+    sinceBest: 0,
+    firstSolved: new Map(),
+  };
+}
+
+/** A copy of the base model, and the state before the first step. */
+export function startState(config: TrainConfig, base: Model): { policy: Model; state: TrainState } {
+  const policy = { config: base.config, parameters: cloneParameters(base.parameters) };
+  return { policy, state: freshState(config, base, policy) };
+}
+
 /**
  * The policy and the state to start from: a copy of the base model, or what the run's latest
  * checkpoint holds; rows logged after it are dropped.
@@ -78,16 +97,7 @@ export function restore(
   const parameters =
     info === null ? cloneParameters(base.parameters) : loadModel(info.path).parameters;
   const policy = { config: base.config, parameters };
-  const { weightDecay, betas, clipNorm } = run.config.optimizer;
-  const settings = { weightDecay, betas: [betas[0], betas[1]] as const, clipNorm };
-  const state: TrainState = {
-    step: 0,
-    optimizer: new AdamW(policy.parameters, settings),
-    memory: methodOf(run.config).start(run.config, base),
-    bestScore: Number.NEGATIVE_INFINITY,
-    sinceBest: 0,
-    firstSolved: new Map(),
-  };
+  const state = freshState(run.config, base, policy);
   if (info === null) return { policy, state };
   const counters = readCheckpoint(info.path).contents[STATE];
   if (counters === undefined) {

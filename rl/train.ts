@@ -109,7 +109,8 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
 function headerOf(config: TrainConfig, world: World, params: number): string[] {
   const { hiddenSize, layers, heads } = config.model;
   return [
-    `preset       ${config.preset}, seed ${config.seed}, method ${config.method}, reward ${config.reward}`,
+    `preset       ${config.preset}, seed ${config.seed}, method ${config.method}, reward ${config.reward}` +
+      (config.train.labels === "gold" ? "" : `, ${config.train.labels} labels`),
     ...worldText(world).map((line, i) => `${i === 0 ? "world        " : "             "}${line}`),
     `model        ${count(params)} parameters: ${layers} layers of width ${hiddenSize}, ${heads} heads`,
     ...methodOf(config).mathematics(config),

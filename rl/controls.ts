@@ -1,0 +1,24 @@
+/** Controls on the training labels: what a method gains from them must vanish when they are wrong. */
+
+import type { Question } from "../eval/worlds/world.ts";
+import { randomStream } from "../tensor/mod.ts";
+
+/**
+ * The questions with each other's answers: a cycle through a random order of those of one relation,
+ * so that every label is a plausible one, and as frequent as before, but another question's. A
+ * relation with a single question keeps its label. A function of the seed.
+ */
+export function shuffledLabels(questions: readonly Question[], seed: number): Question[] {
+  const given = new Map<number, Question>();
+  for (const relation of new Set(questions.map((question) => question.relation))) {
+    const own = questions.filter((question) => question.relation === relation);
+    const order = randomStream({ seed, purpose: "shuffled labels", step: relation }).shuffle(own);
+    order.forEach((question, i) => {
+      given.set(question.id, order[(i + 1) % order.length]!);
+    });
+  }
+  return questions.map((question) => {
+    const { gold, accepted, answers } = given.get(question.id)!;
+    return { ...question, gold, accepted, answers };
+  });
+}
