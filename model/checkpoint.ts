@@ -6,7 +6,7 @@ import { type Device, type Shape, type Tensor, tensor } from "../tensor/mod.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { fileError, UserError } from "./errors.ts";
 import { jsonBytes, readJson, writeAtomic } from "./files.ts";
-import { type AdamW, overwrite } from "./optimizer.ts";
+import { type Optimizer, overwrite } from "./optimizer.ts";
 import { headName, type ParameterTree, parameterShapes } from "./parameters.ts";
 import { encodeSafetensors, readSafetensors, type StoredTensor } from "./safetensors.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -119,7 +119,7 @@ export function loadTree(path: string, tree: ParameterTree): void {
 }
 
 /** An optimizer's moments and step count, all that it needs to go on, as a safetensors file. */
-export async function optimizerFile(optimizer: AdamW): Promise<Uint8Array> {
+export async function optimizerFile(optimizer: Optimizer): Promise<Uint8Array> {
   const { step, firstMoments, secondMoments } = optimizer.exportState();
   const stored = new Map<string, StoredTensor>();
   for (const [prefix, tree] of [
@@ -134,20 +134,21 @@ export async function optimizerFile(optimizer: AdamW): Promise<Uint8Array> {
 }
 
 /** Writes optimizerFile to `path`, atomically. */
-export async function saveOptimizer(path: string, optimizer: AdamW): Promise<void> {
+export async function saveOptimizer(path: string, optimizer: Optimizer): Promise<void> {
   writeAtomic(path, [await optimizerFile(optimizer)]);
 }
 
 /** Restores what saveOptimizer wrote; throws a UserError where it belongs to another model. */
-export function loadOptimizer(path: string, optimizer: AdamW): void {
+export function loadOptimizer(path: string, optimizer: Optimizer): void {
   const { metadata, tensors } = readSafetensors(path);
   const step = Number(metadata.get("step"));
   if (!(Number.isInteger(step) && step >= 0)) {
     throw new UserError(`${path}: its metadata has no step count; is it an optimizer's state?`);
   }
   const made: Tensor[] = [];
-  const tree = (prefix: string): ParameterTree => {
-    const entries = [...optimizer.parameters].map(([name, { shape, device }]) => {
+  const state = optimizer.exportState();
+  const tree = (prefix: string, moments: ParameterTree): ParameterTree => {
+    const entries = [...moments].map(([name, { shape, device }]) => {
       const found = tensors.get(`${prefix}.${name}`);
       if (`${found?.shape}` !== `${shape}`) {
         const have = found ? `is [${found.shape.join(" ")}]` : "is missing";
@@ -160,8 +161,9 @@ export function loadOptimizer(path: string, optimizer: AdamW): void {
     return new Map(entries);
   };
   try {
-    const firstMoments = tree("first");
-    optimizer.importState({ step, firstMoments, secondMoments: tree("second") });
+    const firstMoments = tree("first", state.firstMoments);
+    const secondMoments = tree("second", state.secondMoments);
+    optimizer.importState({ step, firstMoments, secondMoments });
   } finally {
     for (const t of made) t.dispose();
   }

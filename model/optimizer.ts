@@ -1,4 +1,4 @@
-/** AdamW over a parameter tree, clipping by the global norm; nothing is read back in a step. */
+/** What an optimizer is, and AdamW; clipping by the global norm; nothing is read back in a step. */
 
 import {
   adamWAll,
@@ -33,8 +33,25 @@ const defaults: AdamWSettings = {
 export interface OptimizerState {
   /** Updates done. */
   readonly step: number;
+  /** Of those parameters that have one. */
   readonly firstMoments: ParameterTree;
   readonly secondMoments: ParameterTree;
+}
+
+/** Changes a parameter tree in place by its gradients. */
+export interface Optimizer extends Disposable {
+  readonly parameters: ParameterTree;
+  /** Updates done so far. */
+  readonly step: number;
+  /** One update. Returns the norm of the gradients before clipping: one number, still a tensor. */
+  update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor;
+  /** One update with gradients whose norm is known: whoever looks at it first can refuse the step. */
+  apply(gradients: ReadonlyMap<string, Tensor>, norm: Tensor, learningRate: number): void;
+  /** The step count and views of the moments; read them before the next update. */
+  exportState(): OptimizerState;
+  /** Continues from a state: copies its moments. Throws where a moment is missing or misshapen. */
+  importState(state: OptimizerState): void;
+  dispose(): void;
 }
 
 /** √(Σ g²) over all gradients: one number, summed in an order that no thread count changes. */
@@ -50,7 +67,7 @@ export function clipFactor(norm: Tensor, clipNorm: number): Tensor {
 }
 
 /** AdamW (https://arxiv.org/abs/1711.05101): its update changes the parameters in place. */
-export class AdamW {
+export class AdamW implements Optimizer {
   readonly parameters: ParameterTree;
   readonly settings: AdamWSettings;
   #step = 0;
@@ -69,14 +86,12 @@ export class AdamW {
     return this.#step;
   }
 
-  /** One update. Returns the norm of the gradients before clipping: one number, still a tensor. */
   update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor {
     const norm = globalNorm(gradients.values());
     this.apply(gradients, norm, learningRate);
     return norm;
   }
 
-  /** One update with gradients whose norm is known: whoever looks at it first can refuse the step. */
   apply(gradients: ReadonlyMap<string, Tensor>, norm: Tensor, learningRate: number): void {
     const { betas, eps, weightDecay, clipNorm } = this.settings;
     this.#step++;
@@ -97,7 +112,6 @@ export class AdamW {
     );
   }
 
-  /** The step count and views of the moments; read them before the next update. */
   exportState(): OptimizerState {
     return {
       step: this.#step,
@@ -106,13 +120,9 @@ export class AdamW {
     };
   }
 
-  /** Continues from a state: copies its moments. Throws where a moment is missing or misshapen. */
   importState({ step, firstMoments, secondMoments }: OptimizerState): void {
-    const copy = (to: ParameterTree, from: ParameterTree): void => {
-      for (const [name, t] of to) overwrite(t, parameter(from, name), name);
-    };
-    copy(this.#firstMoments, firstMoments);
-    copy(this.#secondMoments, secondMoments);
+    copyTree(this.#firstMoments, firstMoments);
+    copyTree(this.#secondMoments, secondMoments);
     this.#step = step;
   }
 
@@ -124,7 +134,12 @@ export class AdamW {
   }
 }
 
-function zerosLike(tree: ParameterTree): ParameterTree {
+/** Copies the values of `from` into the tensors of `to`; throws where one is missing or misshapen. */
+export function copyTree(to: ParameterTree, from: ParameterTree): void {
+  for (const [name, t] of to) overwrite(t, parameter(from, name), name);
+}
+
+export function zerosLike(tree: ParameterTree): ParameterTree {
   // An optimizer outlives the scope that it is made in.
   return new Map(
     [...tree].map(([name, { shape, device }]) => [name, keep(zeros(shape, { device }))]),

@@ -40,12 +40,14 @@ export const train = z
 
 export const optimizer = z
   .strictObject({
+    name: z.enum(["adamw", "muon", "sgd"]).default("adamw").describe("How weights are moved"),
     learningRate: rate("Peak rate, after a linear warm-up").default(2e-4),
     warmup: whole("Steps of warm-up").default(10),
     schedule: z.enum(["constant", "linear", "cosine"]).default("constant").describe("After it"),
     finalFraction: share("Rate at the last step, as a share of the peak").default(0),
-    weightDecay: least0("AdamW weight decay").default(0),
+    weightDecay: least0("Decoupled weight decay, on matrices").default(0),
     betas: betas("AdamW moment decays").default([0.9, 0.999]),
+    momentum: z.number().min(0).lt(1).default(0.95).describe("Momentum of muon and sgd"),
     clipNorm: clipNorm(),
   })
   .describe("the optimizer of a training run");

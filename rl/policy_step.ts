@@ -1,7 +1,7 @@
 /** An optimizer step of a policy-gradient method, and what it looked like. */
 
 import type { Model } from "../eval/accuracy.ts";
-import type { AdamW } from "../model/optimizer.ts";
+import type { Optimizer } from "../model/optimizer.ts";
 import type { ParameterTree } from "../model/parameters.ts";
 import { batchLogProbs, batchScores } from "../model/score.ts";
 import { noGrad, type Tensor } from "../tensor/mod.ts";
@@ -51,7 +51,7 @@ export interface PolicyReport {
 /** One step on Σ weight · (losses - c·entropy); `reference` undefined: no KL term. */
 export async function policyStep(
   policy: Model,
-  optimizer: AdamW,
+  optimizer: Optimizer,
   answers: readonly PolicyAnswer[],
   settings: PolicySettings,
   { learningRate, reference }: { learningRate: number; reference: ParameterTree | undefined },

@@ -11,20 +11,21 @@ import {
   optimizerFile,
   treeFile,
 } from "../model/checkpoint.ts";
-import { AdamW } from "../model/optimizer.ts";
+import type { Optimizer } from "../model/optimizer.ts";
 import { cloneParameters, disposeParameters } from "../model/parameters.ts";
 import { tokenizerOf } from "./base.ts";
 import { latestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import type { TrainConfig } from "./config.ts";
 import type { Memory } from "./methods/method.ts";
 import { methodOf } from "./methods/mod.ts";
+import { optimizerOf } from "./optimizers.ts";
 import type { Run } from "./run.ts";
 import { UserError } from "./user_error.ts";
 
 export interface TrainState {
   /** Steps done. */
   step: number;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   /** What the method carries beside the policy. */
   readonly memory: Memory;
   /** Best validation score so far, and validations since. */
@@ -65,11 +66,9 @@ export async function checkpointFiles(
 }
 
 function freshState(config: TrainConfig, base: Model, policy: Model): TrainState {
-  const { weightDecay, betas, clipNorm } = config.optimizer;
-  const settings = { weightDecay, betas: [betas[0], betas[1]] as const, clipNorm };
   return {
     step: 0,
-    optimizer: new AdamW(policy.parameters, settings),
+    optimizer: optimizerOf(config, policy.parameters),
     memory: methodOf(config).start(config, base),
     bestScore: Number.NEGATIVE_INFINITY,
     sinceBest: 0,

@@ -1,7 +1,7 @@
 /** One optimizer step on answers: micro-batches summed, gradients clipped and applied, then observed. */
 
 import { type Batch, completionBatch } from "../model/batch.ts";
-import { type AdamW, globalNorm } from "../model/optimizer.ts";
+import { globalNorm, type Optimizer } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
 import { firstNonFinite, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { type Aggregation, tokenWeight } from "./aggregate.ts";
@@ -53,7 +53,7 @@ export function miniBatches<T>(items: readonly T[], count: number): T[][] {
  * gradient is not finite, with the op that made it; the weights are then as they were.
  */
 export async function optimizerStep<T>(
-  { parameters, optimizer }: { parameters: ParameterTree; optimizer: AdamW },
+  { parameters, optimizer }: { parameters: ParameterTree; optimizer: Optimizer },
   micros: readonly T[],
   learningRate: number,
   lossOf: (micro: T) => MicroLoss,

@@ -87,6 +87,8 @@ const variants: readonly Changes[] = [
   { method: "ppo", train: { epochs: 2, miniBatches: 2 } },
   { method: "ppo", ppo: { klCoefficient: 0.1, klTarget: 0.01, klHorizon: 50 } },
   { method: "sft" },
+  { method: "sft", optimizer: { name: "muon" } },
+  { method: "rft", optimizer: { name: "sgd" } },
   { method: "rft", rft: { distinct: true, perQuestion: 2 } },
   { method: "dpo", train: { epochs: 2 } },
   { method: "dpo", dpo: { form: "ipoMean", sampleFrom: "base" } },

@@ -9,7 +9,7 @@
  */
 
 import type { Model } from "../../eval/accuracy.ts";
-import type { AdamW } from "../../model/optimizer.ts";
+import type { Optimizer } from "../../model/optimizer.ts";
 import { cloneParameters, disposeParameters, type ParameterTree } from "../../model/parameters.ts";
 import { batchLogProbs, sequenceLogProbs } from "../../model/score.ts";
 import { noGrad, scope } from "../../tensor/mod.ts";
@@ -152,7 +152,7 @@ interface UpdateOptions {
 /** Updates the policy on one batch of rollouts: `epochs` passes of `miniBatches` steps each. */
 export async function updatePolicy(
   policy: Model,
-  optimizer: AdamW,
+  optimizer: Optimizer,
   rollouts: readonly Rollout[],
   config: TrainConfig,
   { learningRate, reference }: UpdateOptions,

@@ -2,6 +2,7 @@
 
 import type { Aggregation } from "../aggregate.ts";
 import type { TrainConfig } from "../config.ts";
+import { optimizerText } from "../optimizers.ts";
 
 export function aggregationText(
   aggregation: Aggregation,
@@ -31,16 +32,18 @@ export function klText(grpo: TrainConfig["grpo"]): string {
 }
 
 /** How answers are sampled, and how weights move. */
-export function samplingText({ train, optimizer, method }: TrainConfig): string[] {
-  const { learningRate, betas, weightDecay, clipNorm, schedule, finalFraction } = optimizer;
-  const then = schedule === "constant" ? "" : `, ${schedule} to ${finalFraction * learningRate}`;
+export function samplingText(config: TrainConfig): string[] {
+  const { train, optimizer, method } = config;
+  const { learningRate, schedule, finalFraction, warmup } = optimizer;
+  const then =
+    schedule === "constant" ? "constant" : `${schedule} to ${finalFraction * learningRate}`;
   return [
     ...(method === "sft"
       ? []
       : [
           `sampling     temperature ${train.temperature}, no filter; logits are divided by it in the loss too`,
         ]),
-    `optimizer    AdamW ${learningRate}${then}, betas ${betas.join("/")}, ` +
-      `weight decay ${weightDecay}, gradient norm clipped at ${clipNorm}`,
+    `optimizer    ${optimizerText(config)}`,
+    `rate         ${learningRate} after ${warmup} steps, then ${then}`,
   ];
 }

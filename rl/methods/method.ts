@@ -2,7 +2,7 @@
 
 import type { Model } from "../../eval/accuracy.ts";
 import type { Question, World } from "../../eval/worlds/world.ts";
-import type { AdamW } from "../../model/optimizer.ts";
+import type { Optimizer } from "../../model/optimizer.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
 import type { TrainConfig } from "../config.ts";
 import type { Reward } from "../reward.ts";
@@ -11,7 +11,7 @@ import type { Rollout } from "../rollout.ts";
 /** What a method carries from step to step beside the policy: a checkpoint holds all of it. */
 export interface Memory {
   readonly trees: Map<string, ParameterTree>;
-  readonly optimizers: Map<string, AdamW>;
+  readonly optimizers: Map<string, Optimizer>;
   readonly numbers: Map<string, number>;
 }
 
@@ -28,7 +28,7 @@ export interface StepContext {
   readonly policy: Model;
   /** Where training started. */
   readonly base: Model;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   readonly memory: Memory;
   /** The training questions. */
   readonly questions: readonly Question[];
