@@ -1,6 +1,7 @@
 /** How well a model recalls: greedy answers, counts of right samples, exact answer probabilities. */
 
 import type { ModelConfig } from "../model/config.ts";
+import type { Lora } from "../model/lora.ts";
 import type { ParameterTree } from "../model/parameters.ts";
 import { sample } from "../model/sample.ts";
 import { sequenceLogProbs } from "../model/score.ts";
@@ -10,6 +11,8 @@ import type { Question, World } from "./worlds/world.ts";
 export interface Model {
   readonly parameters: ParameterTree;
   readonly config: ModelConfig;
+  /** Adapters that are trained in place of the parameters, which hold the merged weights. */
+  readonly lora?: Lora | undefined;
 }
 
 /** What every measurement is given. */

@@ -1,5 +1,6 @@
 /** Settings of a training step and of each method, as zod schemas. */
 import { z } from "zod";
+import { loraTargets } from "../model/lora.ts";
 import { advantageForms } from "./advantage.ts";
 import { preferenceForms } from "./preference.ts";
 
@@ -160,6 +161,18 @@ export const dpo = z
     sampleFrom: z.enum(["policy", "base"]).default("policy").describe("Who gives wrong answers"),
   })
   .describe("direct preference optimisation: gold against sampled wrong answers (--method dpo)");
+
+export const lora = z
+  .strictObject({
+    rank: whole("Rank of the adapters; 0: all weights are trained").default(0),
+    alpha: above0("B·A is multiplied by alpha / rank").default(16),
+    targets: z
+      .array(z.enum(loraTargets))
+      .min(1)
+      .default(["q_proj", "v_proj"])
+      .describe("Modules that get an adapter"),
+  })
+  .describe("low-rank adapters in place of all weights");
 
 /** Settings of a method that cannot hold together; `when` turns them into sentences. */
 interface Settings {

@@ -11,11 +11,12 @@ import {
   optimizerFile,
   treeFile,
 } from "../model/checkpoint.ts";
+import { adapterFiles, loadAdapters, makeLora, mergeInto } from "../model/lora.ts";
 import type { Optimizer } from "../model/optimizer.ts";
-import { cloneParameters, disposeParameters } from "../model/parameters.ts";
+import { cloneParameters, disposeParameters, type ParameterTree } from "../model/parameters.ts";
 import { tokenizerOf } from "./base.ts";
 import { latestCheckpoint, readCheckpoint } from "./checkpoints.ts";
-import type { TrainConfig } from "./config.ts";
+import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Memory } from "./methods/method.ts";
 import { methodOf } from "./methods/mod.ts";
 import { optimizerOf } from "./optimizers.ts";
@@ -60,6 +61,7 @@ export async function checkpointFiles(
   return {
     ...(await modelFiles({ ...model, tokenizer: tokenizerOf(world) })),
     ...more,
+    ...(model.lora && (await adapterFiles(model.lora))),
     [OPTIMIZER]: await optimizerFile(state.optimizer),
     [STATE]: new TextEncoder().encode(JSON.stringify(counters)),
   };
@@ -68,7 +70,7 @@ export async function checkpointFiles(
 function freshState(config: TrainConfig, base: Model, policy: Model): TrainState {
   return {
     step: 0,
-    optimizer: optimizerOf(config, policy.parameters),
+    optimizer: optimizerOf(config, policy.lora?.adapters ?? policy.parameters),
     memory: methodOf(config).start(config, base),
     bestScore: Number.NEGATIVE_INFINITY,
     sinceBest: 0,
@@ -76,9 +78,18 @@ function freshState(config: TrainConfig, base: Model, policy: Model): TrainState
   };
 }
 
+/** The policy with its adapters, if it has any: these are new, and change nothing yet. */
+function policyOf(config: TrainConfig, base: Model, parameters: ParameterTree): Model {
+  const { rank, alpha, targets } = config.lora;
+  if (rank === 0) return { config: base.config, parameters };
+  const seed = seedsOf(config).rl;
+  const lora = makeLora(base.config, base.parameters, { rank, alpha, targets }, seed);
+  return { config: base.config, parameters, lora };
+}
+
 /** A copy of the base model, and the state before the first step. */
 export function startState(config: TrainConfig, base: Model): { policy: Model; state: TrainState } {
-  const policy = { config: base.config, parameters: cloneParameters(base.parameters) };
+  const policy = policyOf(config, base, cloneParameters(base.parameters));
   return { policy, state: freshState(config, base, policy) };
 }
 
@@ -95,7 +106,7 @@ export function restore(
   if (resumed) run.rewind(info);
   const parameters =
     info === null ? cloneParameters(base.parameters) : loadModel(info.path).parameters;
-  const policy = { config: base.config, parameters };
+  const policy = policyOf(run.config, base, parameters);
   const state = freshState(run.config, base, policy);
   if (info === null) return { policy, state };
   const counters = readCheckpoint(info.path).contents[STATE];
@@ -104,6 +115,10 @@ export function restore(
   }
   loadOptimizer(join(info.path, OPTIMIZER), state.optimizer);
   const { memory } = state;
+  if (policy.lora) {
+    loadAdapters(join(info.path, "adapter_model.safetensors"), policy.lora);
+    mergeInto(policy.parameters, policy.lora);
+  }
   for (const [name, tree] of memory.trees) loadTree(join(info.path, treeName(name)), tree);
   for (const [name, own] of memory.optimizers) {
     loadOptimizer(join(info.path, optimizerName(name)), own);

@@ -88,6 +88,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   const lastStep = await lastAccuracy(policy, world, config);
   chosen.dispose();
   disposeParameters(policy.parameters);
+  if (policy.lora) disposeParameters(policy.lora.adapters);
 
   // 6. What happened.
   const seconds = (performance.now() - started) / 1000;

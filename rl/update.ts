@@ -1,6 +1,8 @@
 /** One optimizer step on answers: micro-batches summed, gradients clipped and applied, then observed. */
 
+import type { Model } from "../eval/accuracy.ts";
 import { type Batch, completionBatch } from "../model/batch.ts";
+import { adaptedParameters, mergeInto } from "../model/lora.ts";
 import { globalNorm, type Optimizer } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
 import { firstNonFinite, scope, type Tensor, tensor } from "../tensor/mod.ts";
@@ -94,6 +96,29 @@ export async function optimizerStep<T>(
   } finally {
     for (const t of [...parts.flat(), ...sums.values(), norm]) t.dispose();
   }
+}
+
+/**
+ * One step on a policy: on its parameters, or on its adapters, which are then merged anew. `lossOf`
+ * is given the tree to read, whose gradients reach what is trained.
+ */
+export async function policyUpdate<T>(
+  { parameters, lora }: Model,
+  optimizer: Optimizer,
+  micros: readonly T[],
+  learningRate: number,
+  lossOf: (micro: T, parameters: ParameterTree) => MicroLoss,
+): Promise<Update> {
+  if (lora === undefined) {
+    const trained = { parameters, optimizer };
+    return optimizerStep(trained, micros, learningRate, (micro) => lossOf(micro, parameters));
+  }
+  const trained = { parameters: lora.adapters, optimizer };
+  const update = await optimizerStep(trained, micros, learningRate, (micro) =>
+    lossOf(micro, adaptedParameters(lora)),
+  );
+  mergeInto(parameters, lora);
+  return update;
 }
 
 /** What to tell where no step can be taken: the first op that gave NaN or an infinity. */

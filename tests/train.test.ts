@@ -86,6 +86,8 @@ const variants: readonly Changes[] = [
   { grpo: { surrogate: "cispo", ratioCap: 5, advantage: "leaveOneOut" } },
   { method: "ppo", train: { epochs: 2, miniBatches: 2 } },
   { method: "ppo", ppo: { klCoefficient: 0.1, klTarget: 0.01, klHorizon: 50 } },
+  { lora: { rank: 2, targets: ["q_proj", "down_proj"] }, train: { epochs: 2 } },
+  { method: "dpo", lora: { rank: 1 }, optimizer: { name: "muon" } },
   { method: "sft" },
   { method: "sft", optimizer: { name: "muon" } },
   { method: "rft", optimizer: { name: "sgd" } },

@@ -9,7 +9,7 @@ import { batchLogProbs, sequenceLogProbs } from "../../model/score.ts";
 import { tensor } from "../../tensor/mod.ts";
 import { preferenceLoss } from "../preference.ts";
 import { questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
-import { batchOf, microBatches, miniBatches, optimizerStep } from "../update.ts";
+import { batchOf, microBatches, miniBatches, policyUpdate } from "../update.ts";
 import { samplingText } from "./mathematics.ts";
 import { emptyMemory, type Method, type StepContext } from "./method.ts";
 import { goldTokens } from "./supervised.ts";
@@ -132,15 +132,14 @@ async function pairStep(
   const { dpo, train } = config;
   const { temperature } = train;
   const micros = microBatches(pairs, 128);
-  const trained = { parameters: policy.parameters, optimizer };
   const rate = warmth * config.optimizer.learningRate;
-  const update = await optimizerStep(trained, micros, rate, (micro) => {
+  const update = await policyUpdate(policy, optimizer, micros, rate, (micro, parameters) => {
     // Both sides of all pairs are rows of one batch: first those chosen, then those rejected.
     const rows = (["chosen", "rejected"] as const).flatMap((side) =>
       micro.map((pair) => ({ prompt: pair.prompt, tokens: pair[side] })),
     );
     const batch = batchOf(rows);
-    const logProbs = batchLogProbs(policy.parameters, policy.config, batch, { temperature });
+    const logProbs = batchLogProbs(parameters, policy.config, batch, { temperature });
     const divisors = rows.map(({ tokens }) => divisor(dpo.form, tokens.length));
     const sums = logProbs.sum(-1).div(tensor(divisors));
     const n = micro.length;

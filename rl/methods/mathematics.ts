@@ -33,7 +33,7 @@ export function klText(grpo: TrainConfig["grpo"]): string {
 
 /** How answers are sampled, and how weights move. */
 export function samplingText(config: TrainConfig): string[] {
-  const { train, optimizer, method } = config;
+  const { train, optimizer, method, lora } = config;
   const { learningRate, schedule, finalFraction, warmup } = optimizer;
   const then =
     schedule === "constant" ? "constant" : `${schedule} to ${finalFraction * learningRate}`;
@@ -44,6 +44,11 @@ export function samplingText(config: TrainConfig): string[] {
           `sampling     temperature ${train.temperature}, no filter; logits are divided by it in the loss too`,
         ]),
     `optimizer    ${optimizerText(config)}`,
+    ...(lora.rank === 0
+      ? []
+      : [
+          `adapters     rank ${lora.rank} on ${lora.targets.join(", ")}, W + ${lora.alpha / lora.rank}·B·A`,
+        ]),
     `rate         ${learningRate} after ${warmup} steps, then ${then}`,
   ];
 }

@@ -9,7 +9,7 @@ import {
   batchOf,
   microBatches,
   miniBatches,
-  optimizerStep,
+  policyUpdate,
   weighed,
   weightsOf,
 } from "../update.ts";
@@ -117,17 +117,16 @@ async function imitate(
     ),
   );
   const [losses, norms]: [number[], number[]] = [[], []];
-  const trained = { parameters: policy.parameters, optimizer };
   for (let epoch = 0; epoch < train.epochs; epoch++) {
     for (const answers of steps) {
-      const { loss, gradNorm } = await optimizerStep(
-        trained,
+      const { loss, gradNorm } = await policyUpdate(
+        policy,
+        optimizer,
         microBatches(answers),
         learningRate,
-        (micro) => {
+        (micro, parameters) => {
           const batch = batchOf(micro);
-          const { parameters, config } = policy;
-          const logProbs = batchLogProbs(parameters, config, batch, { temperature });
+          const logProbs = batchLogProbs(parameters, policy.config, batch, { temperature });
           return { loss: weightedSum(logProbs.neg(), weightsOf(micro, batch)), observed: [] };
         },
       );
