@@ -17,6 +17,7 @@ import {
   gradients,
   reference,
   scope,
+  type Tensor,
   tensor,
 } from "../../tensor/mod.ts";
 
@@ -83,11 +84,22 @@ export interface Layout {
   readonly advantages?: ArrayLike<number>;
 }
 
+type Settings = Omit<PolicyCase, "name" | "loss">;
+
 /** The loss of a case on a layout, and d loss / d log-probabilities of its rows. */
-export function policyLoss(
-  { aggregation, maxLength = 4, importance, ...form }: Omit<PolicyCase, "name" | "loss">,
+export function policyLoss(form: Settings, layout: Layout) {
+  return scope(() => {
+    const [loss, gradient] = policyLossTensors(form, layout);
+    const width = 4 + (layout.padding ?? 0);
+    return { loss: loss.item(), gradient: Float64Array.from(gradient.dataSync()), width };
+  });
+}
+
+/** The same as tensors, for devices whose values are awaited. */
+export function policyLossTensors(
+  { aggregation, maxLength = 4, importance, ...form }: Settings,
   { device, junk = 0, padding = 0, rows = [0, 1, 2, 3, 4, 5], policy, advantages = A }: Layout,
-): { loss: number; gradient: Float64Array; width: number } {
+): [loss: Tensor, gradient: Tensor] {
   const width = 4 + padding;
   const table = (source: Rows, filler: number) =>
     rows.flatMap((i) =>
@@ -120,6 +132,6 @@ export function policyLoss(
     );
     const loss = weightedSum(values, on(weights));
     const [gradient] = gradients(loss, [logProbs]);
-    return { loss: loss.item(), gradient: Float64Array.from(gradient!.dataSync()), width };
+    return [loss.detach(), gradient!];
   });
 }
