@@ -1,6 +1,7 @@
 /** The model on a GPU: gradients, optimizer, sampling and a GRPO step agree with the wasm device. */
 
 import assert from "node:assert/strict";
+import { buildWorld } from "../../eval/worlds/presets.ts";
 import { sequenceBatch } from "../../model/batch.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { AdamW } from "../../model/optimizer.ts";
@@ -8,9 +9,13 @@ import { gradientsOf, initialParameters, requireGradients } from "../../model/pa
 import { pretrain } from "../../model/pretrain.ts";
 import { sample } from "../../model/sample.ts";
 import { batchLogProbs } from "../../model/score.ts";
-import { trainConfig } from "../../rl/config.ts";
+import { modelConfigOf } from "../../rl/base.ts";
+import { methods, trainConfig, worldOf } from "../../rl/config.ts";
 import { updatePolicy } from "../../rl/methods/grpo.ts";
+import { methodOf } from "../../rl/methods/mod.ts";
+import { rewardOf } from "../../rl/reward.ts";
 import type { Rollout } from "../../rl/rollout.ts";
+import { startState } from "../../rl/state.ts";
 import { WasmDevice } from "../../tensor/device/wasm/device.ts";
 import { type Device, scope, type Tensor, useDevice } from "../../tensor/mod.ts";
 import { tinyConfig } from "../tiny_model.ts";
@@ -123,7 +128,7 @@ gpuTest("reported log-probabilities are the training path's up to rounding", asy
 });
 
 gpuTest("a GRPO step moves the weights as on wasm", async (device) => {
-  const settings = trainConfig.parse({});
+  const settings = trainConfig.parse({ train: { groupSize: 4, epochs: 2 } });
   const drawn = await on(wasm, (parameters) =>
     sample(parameters, config, prompts, { maxNewTokens: 4, samplesPerPrompt: 4, seed: 3 }),
   );
@@ -139,9 +144,14 @@ gpuTest("a GRPO step moves the weights as on wasm", async (device) => {
   });
   const run = async (parameters: Map<string, Tensor>) => {
     using optimizer = new AdamW(parameters, { clipNorm: 1 });
-    const own = { ...settings, groupSize: 4, miniBatches: 1, epochs: 2, maxNewTokens: 4 };
     const options = { learningRate: 1e-3, reference: undefined };
-    const reports = await updatePolicy({ parameters, config }, optimizer, rollouts, own, options);
+    const reports = await updatePolicy(
+      { parameters, config },
+      optimizer,
+      rollouts,
+      settings,
+      options,
+    );
     return { reports, weights: await valuesOf(parameters) };
   };
   const [mine, truth] = [await on(device, run), await on(wasm, run)];
@@ -153,4 +163,36 @@ gpuTest("a GRPO step moves the weights as on wasm", async (device) => {
     assert.ok(Math.abs(mine.reports[i]!.loss - report.loss) < 1e-4);
   }
   assertClose(mine.weights, truth.weights, 1e-2);
+});
+
+gpuTest("a step of every method moves the weights as on wasm", async (device) => {
+  for (const method of methods) {
+    const settings = trainConfig.parse({
+      ...{ method, reward: "random" },
+      world: { entities: 24, relations: 2, answers: 6, qaShare: 0.3, qaEntityShare: 0.3 },
+      model: { hiddenSize: 16, layers: 1, heads: 2, keyValueHeads: 1, intermediateSize: 32 },
+      train: { questionsPerStep: 4, groupSize: 4, maxNewTokens: 2 },
+    });
+    const world = buildWorld(worldOf(settings));
+    const shape = modelConfigOf(settings, world);
+    const run = async () => {
+      const base = { config: shape, parameters: initialParameters(shape, { seed: 7 }) };
+      const { policy, state } = startState(settings, base);
+      const { optimizer, memory } = state;
+      const report = await methodOf(settings).step({
+        ...{ config: settings, world, policy, base, optimizer, memory, warmth: 1 },
+        ...{ questions: world.questions("train"), reward: rewardOf(settings), step: 0, seed: 1 },
+      });
+      return { report, weights: await valuesOf(policy.parameters) };
+    };
+    const [mine, truth] = [await on(device, run), await on(wasm, run)];
+    const answers = (step: typeof mine) => step.report.rollouts.map(({ tokens }) => tokens);
+    assert.deepEqual(answers(mine), answers(truth), method);
+    for (const name of ["loss", "grad_norm"]) {
+      const [found, expected] = [mine, truth].map(({ report }) => report.metrics[name]!);
+      const close = Math.abs(found! - expected!) <= 1e-4 + 1e-3 * Math.abs(expected!);
+      assert.ok(close, `${method}: ${name} is ${found}, expected ${expected}`);
+    }
+    assertClose(mine.weights, truth.weights, 1e-2);
+  }
 });
