@@ -234,13 +234,15 @@ function story(
 ): string[] {
   const large = String(Math.max(...config.evaluate.passAtK));
   const { before, after, stored, fixed, broken, p, passAtK, lastStep } = heldout;
+  const labels = config.train.labels === "gold" ? "gold answers" : "shuffled labels";
+  const learned = method === "sft" ? labels : `reward: ${reward}`;
   const significant = p < 0.01 && after > before;
   return [
     `Before training the model knows more than it says: ${percent(stored.value)} of the held-out ` +
       `facts are stored (right after a reliable source's statement), a right answer stands among ` +
       `${large} samples for ${percent(passAtK.before[large] ?? Number.NaN)}, ` +
       `but its first answer is right for ${percent(before)}.`,
-    `${method.toUpperCase()} on other entities (reward: ${reward}) moved held-out recall by ` +
+    `${method.toUpperCase()} on other entities (${learned}) moved held-out recall by ` +
       `${points(after - before)}: ${fixed} repaired, ${broken} broken, McNemar ${pValue(p)}.`,
     (chosenStep === 0
       ? "On the validation questions no checkpoint was better than the base model beyond chance " +
