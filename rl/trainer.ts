@@ -72,11 +72,12 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     const news = newsOf(verdicts, rows);
     if (news.length > 0) progress.print(`step ${step}: ${healthText(news)}`);
     rows.push(row);
+    // Before any checkpoint of this step, which says how long the logs are.
+    if (rollouts.length > 0) run.rollouts.append(...sampleRows(rollouts, step));
     const last = state.step === train.steps;
     const validation =
       last || state.step % evaluate.every === 0 ? await validated(training, row) : undefined;
     if (validation === undefined) record(training, row);
-    if (rollouts.length > 0) run.rollouts.append(...sampleRows(rollouts, step));
     stage.update(state.step, {
       ...(figures.reward === undefined
         ? { loss: (metrics.loss ?? 0).toFixed(3) }
