@@ -19,14 +19,10 @@ export interface Model {
 
 /** The files of such a folder by name; the weights (as F32) last, to be the last on disk. */
 export async function modelFiles(model: Model): Promise<Record<string, Uint8Array>> {
-  const stored = new Map<string, StoredTensor>();
-  for (const [name, t] of model.parameters) {
-    stored.set(name, { shape: t.shape, values: Float32Array.from(await t.data()) });
-  }
   return {
     "config.json": jsonBytes(model.config),
     ...(model.tokenizer && tokenizerFiles(model.tokenizer)),
-    "model.safetensors": encodeSafetensors(stored, new Map([["format", "pt"]])),
+    "model.safetensors": await treeFile(model.parameters),
   };
 }
 
@@ -96,17 +92,20 @@ function requireTensors(
 const isRedundant = (name: string, config: ModelConfig): boolean =>
   name.endsWith(".rotary_emb.inv_freq") || (name === "lm_head.weight" && headName(config) !== name);
 
-/** A parameter tree as a safetensors file. */
-export async function treeFile(tree: ParameterTree): Promise<Uint8Array> {
+/** A parameter tree as a safetensors file (as F32), `prefix` before each name. */
+export async function treeFile(tree: ParameterTree, prefix = ""): Promise<Uint8Array> {
   const stored = new Map<string, StoredTensor>();
-  for (const [name, t] of tree) stored.set(name, { shape: t.shape, values: await t.data() });
-  return encodeSafetensors(stored);
+  for (const [name, t] of tree) {
+    stored.set(`${prefix}${name}`, { shape: t.shape, values: Float32Array.from(await t.data()) });
+  }
+  return encodeSafetensors(stored, new Map([["format", "pt"]]));
 }
 
 /** Writes what treeFile stored over the tree's values; a UserError names what doesn't fit. */
-export function loadTree(path: string, tree: ParameterTree): void {
+export function loadTree(path: string, tree: ParameterTree, prefix = ""): void {
   const { tensors } = readSafetensors(path);
-  for (const [name, t] of tree) {
+  for (const [own, t] of tree) {
+    const name = `${prefix}${own}`;
     const found = tensors.get(name);
     if (`${found?.shape}` !== `${t.shape}`) {
       const have = found ? `is [${found.shape.join(" ")}]` : "is missing";

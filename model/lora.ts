@@ -1,12 +1,12 @@
 /** Low-rank adapters: W + (alpha/rank)·B·A with W fixed; trained, merged, and saved as PEFT has them. */
 
 import { noGrad, randomStream, scope, type Tensor, tensor, zeros } from "../tensor/mod.ts";
+import { loadTree, treeFile } from "./checkpoint.ts";
 import type { ModelConfig } from "./config.ts";
 import { UserError } from "./errors.ts";
 import { jsonBytes } from "./files.ts";
 import { overwrite } from "./optimizer.ts";
 import { type ParameterTree, parameter, parameterShapes } from "./parameters.ts";
-import { encodeSafetensors, readSafetensors, type StoredTensor } from "./safetensors.ts";
 
 export interface LoraSettings {
   readonly rank: number;
@@ -98,10 +98,6 @@ export async function adapterFiles({
   settings,
   adapters,
 }: Lora): Promise<Record<string, Uint8Array>> {
-  const stored = new Map<string, StoredTensor>();
-  for (const [name, t] of adapters) {
-    stored.set(`${PEFT}${name}`, { shape: t.shape, values: Float32Array.from(await t.data()) });
-  }
   return {
     "adapter_config.json": jsonBytes({
       ...{ peft_type: "LORA", task_type: "CAUSAL_LM", base_model_name_or_path: null },
@@ -109,21 +105,10 @@ export async function adapterFiles({
       ...{ lora_dropout: 0, bias: "none", fan_in_fan_out: false, use_rslora: false },
       inference_mode: true,
     }),
-    "adapter_model.safetensors": encodeSafetensors(stored, new Map([["format", "pt"]])),
+    "adapter_model.safetensors": await treeFile(adapters, PEFT),
   };
 }
 
 /** Writes stored adapters over those of `lora`; a UserError names what doesn't fit. */
-export function loadAdapters(path: string, { adapters }: Lora): void {
-  const { tensors } = readSafetensors(path);
-  for (const [name, t] of adapters) {
-    const found = tensors.get(`${PEFT}${name}`);
-    if (`${found?.shape}` !== `${t.shape}`) {
-      const have = found ? `is [${found.shape.join(" ")}]` : "is missing";
-      throw new UserError(`${path}: ${PEFT}${name} ${have}, expected [${t.shape.join(" ")}]`);
-    }
-    const values = tensor(found!.values, t.shape, { device: t.device });
-    overwrite(t, values, name);
-    values.dispose();
-  }
-}
+export const loadAdapters = (path: string, { adapters }: Lora): void =>
+  loadTree(path, adapters, PEFT);

@@ -4,10 +4,8 @@ import { noGrad, scope, type Tensor } from "../tensor/mod.ts";
 import {
   AdamW,
   type AdamWSettings,
-  clipFactor,
+  ClippingOptimizer,
   copyTree,
-  globalNorm,
-  type Optimizer,
   type OptimizerState,
   overwrite,
   zerosLike,
@@ -46,10 +44,8 @@ export function orthogonalised(x: Tensor): Tensor {
  * Muon with Nesterov momentum. An update has the size of AdamW's (0.2·√max(m, n) times an orthogonal
  * matrix, https://arxiv.org/abs/2502.16982 eq. 4), so that one rate suits both.
  */
-export class Muon implements Optimizer {
-  readonly parameters: ParameterTree;
+export class Muon extends ClippingOptimizer {
   readonly settings: MuonSettings;
-  #step = 0;
   readonly #matrices: ParameterTree;
   readonly #velocity: ParameterTree;
   readonly #rest: AdamW;
@@ -58,55 +54,44 @@ export class Muon implements Optimizer {
     parameters: ParameterTree,
     settings: Pick<MuonSettings, "momentum"> & Partial<MuonSettings>,
   ) {
-    this.parameters = parameters;
+    const { clipNorm = Infinity } = settings;
+    super(parameters, clipNorm);
     const isOwn = (name: string, { rank }: Tensor) => rank === 2 && name.includes(".layers.");
     this.#matrices = new Map([...parameters].filter(([name, t]) => isOwn(name, t)));
     const rest = new Map([...parameters].filter(([name, t]) => !isOwn(name, t)));
     // The gradient is clipped here, over all parameters at once.
     this.#rest = new AdamW(rest, { ...settings, clipNorm: Infinity });
     this.#velocity = zerosLike(this.#matrices);
-    const { clipNorm = Infinity } = settings;
     this.settings = { ...this.#rest.settings, ...settings, clipNorm };
   }
 
-  get step(): number {
-    return this.#step;
-  }
-
-  update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor {
-    const norm = globalNorm(gradients.values());
-    this.apply(gradients, norm, learningRate);
-    return norm;
-  }
-
-  apply(gradients: ReadonlyMap<string, Tensor>, norm: Tensor, learningRate: number): void {
-    const { momentum, weightDecay, clipNorm } = this.settings;
-    this.#step++;
-    noGrad(() =>
+  protected move(
+    gradients: ReadonlyMap<string, Tensor>,
+    factor: Tensor,
+    learningRate: number,
+  ): void {
+    const { momentum, weightDecay } = this.settings;
+    const own = (name: string) => parameter(gradients, name).mul(factor);
+    for (const [name, weight] of this.#matrices) {
       scope(() => {
-        const factor = clipFactor(norm, clipNorm);
-        const own = (name: string) => parameter(gradients, name).mul(factor);
-        for (const [name, weight] of this.#matrices) {
-          scope(() => {
-            const gradient = own(name);
-            const velocity = this.#velocity.get(name)!;
-            overwrite(velocity, velocity.mul(momentum).add(gradient), name);
-            const direction = orthogonalised(velocity.mul(momentum).add(gradient));
-            const size = 0.2 * Math.sqrt(Math.max(...weight.shape));
-            const kept = weight.detach().mul(1 - learningRate * weightDecay);
-            overwrite(weight, kept.sub(direction.mul(learningRate * size)), name);
-          });
-        }
-        const rest = new Map([...this.#rest.parameters.keys()].map((name) => [name, own(name)]));
-        this.#rest.apply(rest, norm, learningRate);
-      }),
-    );
+        const gradient = own(name);
+        const velocity = this.#velocity.get(name)!;
+        overwrite(velocity, velocity.mul(momentum).add(gradient), name);
+        const direction = orthogonalised(velocity.mul(momentum).add(gradient));
+        const size = 0.2 * Math.sqrt(Math.max(...weight.shape));
+        const kept = weight.detach().mul(1 - learningRate * weightDecay);
+        overwrite(weight, kept.sub(direction.mul(learningRate * size)), name);
+      });
+    }
+    // Without clipping of its own, AdamW has no use for the norm.
+    const rest = new Map([...this.#rest.parameters.keys()].map((name) => [name, own(name)]));
+    this.#rest.apply(rest, factor, learningRate);
   }
 
   exportState(): OptimizerState {
     const { firstMoments, secondMoments } = this.#rest.exportState();
     return {
-      step: this.#step,
+      step: this.steps,
       firstMoments: new Map([...this.#velocity, ...firstMoments]),
       secondMoments,
     };
@@ -115,14 +100,11 @@ export class Muon implements Optimizer {
   importState({ step, firstMoments, secondMoments }: OptimizerState): void {
     copyTree(this.#velocity, firstMoments);
     this.#rest.importState({ step, firstMoments, secondMoments });
-    this.#step = step;
+    this.steps = step;
   }
 
   dispose(): void {
     for (const t of this.#velocity.values()) t.dispose();
     this.#rest.dispose();
-  }
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 }

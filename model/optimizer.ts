@@ -66,24 +66,20 @@ export function clipFactor(norm: Tensor, clipNorm: number): Tensor {
   );
 }
 
-/** AdamW (https://arxiv.org/abs/1711.05101): its update changes the parameters in place. */
-export class AdamW implements Optimizer {
+/** What all optimizers share: steps are counted and gradients scaled before weights are moved. */
+export abstract class ClippingOptimizer implements Optimizer {
   readonly parameters: ParameterTree;
-  readonly settings: AdamWSettings;
-  #step = 0;
-  readonly #firstMoments: ParameterTree;
-  readonly #secondMoments: ParameterTree;
+  /** Gradients are scaled down to this global norm. */
+  readonly #clipNorm: number;
+  protected steps = 0;
 
-  constructor(parameters: ParameterTree, settings: Partial<AdamWSettings> = {}) {
+  constructor(parameters: ParameterTree, clipNorm: number) {
     this.parameters = parameters;
-    this.settings = { ...defaults, ...settings };
-    this.#firstMoments = zerosLike(parameters);
-    this.#secondMoments = zerosLike(parameters);
+    this.#clipNorm = clipNorm;
   }
 
-  /** Updates done so far. */
   get step(): number {
-    return this.#step;
+    return this.steps;
   }
 
   update(gradients: ReadonlyMap<string, Tensor>, learningRate: number): Tensor {
@@ -93,28 +89,59 @@ export class AdamW implements Optimizer {
   }
 
   apply(gradients: ReadonlyMap<string, Tensor>, norm: Tensor, learningRate: number): void {
-    const { betas, eps, weightDecay, clipNorm } = this.settings;
-    this.#step++;
-    const rates = { learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.#step };
-    noGrad(() =>
-      scope(() => {
-        const factor = clipFactor(norm, clipNorm);
-        const state = [...this.parameters].flatMap(([name, weight]) => {
-          const moments = [this.#firstMoments.get(name)!, this.#secondMoments.get(name)!];
-          return [weight, parameter(gradients, name), ...moments];
-        });
-        const matrices = [...this.parameters.values()].map(({ rank }) => rank >= 2);
-        adamWAll([factor, ...state], {
-          ...rates,
-          weightDecay: matrices.map((matrix) => (matrix ? weightDecay : 0)),
-        });
-      }),
-    );
+    this.steps++;
+    noGrad(() => scope(() => this.move(gradients, clipFactor(norm, this.#clipNorm), learningRate)));
+  }
+
+  /** Changes the parameters by gradients that are still to be multiplied by `factor`. */
+  protected abstract move(
+    gradients: ReadonlyMap<string, Tensor>,
+    factor: Tensor,
+    learningRate: number,
+  ): void;
+
+  abstract exportState(): OptimizerState;
+  abstract importState(state: OptimizerState): void;
+  abstract dispose(): void;
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** AdamW (https://arxiv.org/abs/1711.05101): its update changes the parameters in place. */
+export class AdamW extends ClippingOptimizer {
+  readonly settings: AdamWSettings;
+  readonly #firstMoments: ParameterTree;
+  readonly #secondMoments: ParameterTree;
+
+  constructor(parameters: ParameterTree, settings: Partial<AdamWSettings> = {}) {
+    super(parameters, settings.clipNorm ?? defaults.clipNorm);
+    this.settings = { ...defaults, ...settings };
+    this.#firstMoments = zerosLike(parameters);
+    this.#secondMoments = zerosLike(parameters);
+  }
+
+  protected move(
+    gradients: ReadonlyMap<string, Tensor>,
+    factor: Tensor,
+    learningRate: number,
+  ): void {
+    const { betas, eps, weightDecay } = this.settings;
+    const rates = { learningRate, beta1: betas[0], beta2: betas[1], eps, step: this.steps };
+    const state = [...this.parameters].flatMap(([name, weight]) => {
+      const moments = [this.#firstMoments.get(name)!, this.#secondMoments.get(name)!];
+      return [weight, parameter(gradients, name), ...moments];
+    });
+    const matrices = [...this.parameters.values()].map(({ rank }) => rank >= 2);
+    adamWAll([factor, ...state], {
+      ...rates,
+      weightDecay: matrices.map((matrix) => (matrix ? weightDecay : 0)),
+    });
   }
 
   exportState(): OptimizerState {
     return {
-      step: this.#step,
+      step: this.steps,
       firstMoments: this.#firstMoments,
       secondMoments: this.#secondMoments,
     };
@@ -123,14 +150,11 @@ export class AdamW implements Optimizer {
   importState({ step, firstMoments, secondMoments }: OptimizerState): void {
     copyTree(this.#firstMoments, firstMoments);
     copyTree(this.#secondMoments, secondMoments);
-    this.#step = step;
+    this.steps = step;
   }
 
   dispose(): void {
     for (const t of [...this.#firstMoments.values(), ...this.#secondMoments.values()]) t.dispose();
-  }
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 }
 

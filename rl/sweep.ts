@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { baseModelHash, trainShape } from "./config.ts";
-import { fieldsOf, type JsonObject } from "./fields.ts";
+import { fieldsOf } from "./fields.ts";
 import { makeFolder, writeAtomic, writeJson } from "./files.ts";
+import { toFlags } from "./flags.ts";
 import { axesOf, type PlannedRun, plan } from "./grid.ts";
 import { resolveConfig } from "./resolve.ts";
 import { sweepTable } from "./sweep_table.ts";
@@ -96,21 +97,9 @@ function parsed(argv: string[]) {
   }
 }
 
-/** Flags that give the settings, as rl/train.ts reads them. */
-function flagsOf(settings: JsonObject, at = ""): string[] {
-  return Object.entries(settings).flatMap(([name, value]) => {
-    const key = `${at}${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-      return flagsOf(value as JsonObject, `${key}.`);
-    }
-    if (typeof value === "boolean") return [value ? `--${key}` : `--no-${key}`];
-    return [`--${key}`, value === null ? "none" : String(value)];
-  });
-}
-
 /** Key of the base model that a run needs. Throws a UserError where its settings don't hold. */
 function baseOf({ common }: Options, { settings }: PlannedRun): string {
-  const resolved = resolveConfig([...common, ...flagsOf(settings)]);
+  const resolved = resolveConfig([...common, ...toFlags(trainShape, settings)]);
   if (resolved.help !== null) throw new UserError("--help stands behind --; ask rl/train.ts");
   return baseModelHash(resolved.config);
 }
@@ -122,7 +111,9 @@ function commandOf({ common, out }: Options, { settings, folder }: PlannedRun): 
   const path = join(out, folder);
   const deno = process.versions.deno === undefined ? [] : ["run", "-A"];
   const begun = existsSync(join(path, "config.json"));
-  const flags = begun ? ["--resume", path] : [...common, ...flagsOf(settings), "--out", path];
+  const flags = begun
+    ? ["--resume", path]
+    : [...common, ...toFlags(trainShape, settings), "--out", path];
   return [process.execPath, ...deno, script, ...flags];
 }
 
@@ -208,9 +199,7 @@ async function runOne(
     return undefined;
   }
   const last = output.join("").trim().split("\n").at(-1) ?? "";
-  return existsSync(join(path, "summary.json")) && code !== 0
-    ? `exit ${code}`
-    : `exit ${code}: ${last.slice(0, 200)}`;
+  return `exit ${code}: ${last.slice(0, 200)}`;
 }
 
 await runMain(main);

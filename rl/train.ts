@@ -104,7 +104,8 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   for (const row of ledgerRows(outcome)) run.ledger.append(row);
   run.writeSummary(summary);
   run.writeReport(markdown);
-  console.log(`\n${text}\nrun folder: ${run.dir}`);
+  console.log(`\n${text}\nrun folder: ${run.dir} (report.md first)`);
+  console.log("next: --preset null, the control; --method ppo; --explain, what metrics mean");
 }
 
 function headerOf(config: TrainConfig, world: World, params: number): string[] {

@@ -1,38 +1,26 @@
 /** Runs that are killed at any moment go on to the same bits; a folder has one process at a time. */
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { latestCheckpoint, readCheckpoint } from "../rl/checkpoints.ts";
 import { lockFolder, lockName } from "../rl/lock.ts";
+import { commandLine, runCommand, smallRun } from "./support/command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-kill-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
-const deno = process.versions.deno ? ["run", "-A"] : [];
-const command = (...args: string[]) => [...deno, join(root, "rl/train.ts"), ...args];
-
 const small = [
-  ...["--world.entities", "24", "--world.relations", "2", "--world.answers", "6"],
-  ...["--world.qa-share", "0.3", "--world.qa-entity-share", "0.3"],
-  ...["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"],
-  ...["--model.key-value-heads", "1", "--model.intermediate-size", "32"],
-  ...["--pretrain.steps", "20", "--pretrain.warmup", "2", "--pretrain.batch", "8"],
+  ...smallRun,
   ...["--train.steps", "10", "--optimizer.warmup", "1", "--train.questions-per-step", "8"],
   ...["--train.group-size", "4", "--evaluate.every", "5", "--checkpoint.every", "1"],
   ...["--checkpoint.keep", "99", "--evaluate.accessibility-samples", "4"],
   ...["--evaluate.pass-at-k-samples", "4", "--evaluate.pass-at-k", "1,4"],
 ];
 
-function run(...args: string[]): { code: number | null; text: string } {
-  const options = { cwd: folder, encoding: "utf8", timeout: 100_000 } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, command(...args), options);
-  return { code: status, text: stdout + stderr };
-}
+const run = (...args: string[]) => runCommand(folder, "train.ts", args);
 
 const rowsOf = (dir: string, log: string): Record<string, unknown>[] => {
   const path = join(dir, log);
@@ -44,7 +32,7 @@ const rowsOf = (dir: string, log: string): Record<string, unknown>[] => {
 
 /** Kills the run with SIGKILL once its metrics have `rows` rows. False: it ended before that. */
 async function killAt(dir: string, rows: number, args: readonly string[]): Promise<boolean> {
-  const child: ChildProcess = spawn(process.execPath, command(...args), {
+  const child: ChildProcess = spawn(process.execPath, commandLine("train.ts", args), {
     cwd: folder,
     stdio: "ignore",
   });
@@ -105,7 +93,10 @@ describe("a run folder's lock", () => {
 
   test("refuses a second process, names the first, and goes with it", async () => {
     const slow = [...small, "--train.steps", "100000", "--out", dir];
-    const first = spawn(process.execPath, command(...slow), { cwd: folder, stdio: "ignore" });
+    const first = spawn(process.execPath, commandLine("train.ts", slow), {
+      cwd: folder,
+      stdio: "ignore",
+    });
     const ended = new Promise((done) => first.on("close", done));
     while (rowsOf(dir, "metrics.jsonl").length < 2)
       await new Promise((done) => setTimeout(done, 5));

@@ -1,29 +1,21 @@
 /** Sweeps and comparisons: the runs of a grid, a whole sweep, going on with it, two runs compared. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { meanInterval } from "../eval/statistics.ts";
 import { trainShape } from "../rl/config.ts";
 import { fieldsOf } from "../rl/fields.ts";
 import { axesOf, plan, pointsOf } from "../rl/grid.ts";
+import { runCommand, smallRun } from "./support/command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-sweep-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
-const deno = process.versions.deno ? ["run", "-A"] : [];
 const fields = fieldsOf(trainShape);
 
-function command(script: string, ...args: string[]): { code: number | null; text: string } {
-  const all = [...deno, join(root, "rl", script), ...args];
-  const options = { cwd: folder, encoding: "utf8", timeout: 110_000 } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, all, options);
-  return { code: status, text: stdout + stderr };
-}
+const command = (script: string, ...args: string[]) => runCommand(folder, script, args);
 
 describe("a grid", () => {
   test("is every combination, times the seeds, each with a folder of its own", () => {
@@ -68,11 +60,7 @@ test("the mean's interval is Student's", () => {
 });
 
 const small = [
-  ...["--world.entities", "24", "--world.relations", "2", "--world.answers", "6"],
-  ...["--world.qa-share", "0.3", "--world.qa-entity-share", "0.3"],
-  ...["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"],
-  ...["--model.key-value-heads", "1", "--model.intermediate-size", "32"],
-  ...["--pretrain.steps", "20", "--pretrain.warmup", "2", "--pretrain.batch", "8"],
+  ...smallRun,
   ...["--train.steps", "3", "--optimizer.warmup", "1", "--train.questions-per-step", "4"],
   ...["--train.group-size", "4", "--evaluate.accessibility-samples", "4"],
   ...["--evaluate.pass-at-k-samples", "4", "--evaluate.pass-at-k", "1,4"],

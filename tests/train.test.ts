@@ -1,12 +1,10 @@
 /** A whole run at the smallest size: resume to the same bits, ratio 1, controls, and the command. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { initialParameters } from "../model/parameters.ts";
 import { modelConfigOf } from "../rl/base.ts";
@@ -21,10 +19,10 @@ import { createRun, openRun } from "../rl/run.ts";
 import { restore } from "../rl/state.ts";
 import { tensorboard } from "../rl/tracking.ts";
 import { trainPolicy } from "../rl/trainer.ts";
+import { runCommand, smallRun } from "./support/command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-train-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const root = resolve(fileURLToPath(new URL("..", import.meta.url)));
 
 interface Changes {
   readonly method?: string;
@@ -171,23 +169,10 @@ describe("a run", () => {
   });
 });
 
-/** The command line, under the runtime that runs this test. */
-function command(...args: string[]): { code: number | null; text: string } {
-  const deno = process.versions.deno ? ["run", "-A"] : [];
-  const result = spawnSync(process.execPath, [...deno, join(root, "rl/train.ts"), ...args], {
-    cwd: folder,
-    encoding: "utf8",
-    timeout: 100_000,
-  });
-  return { code: result.status, text: result.stdout + result.stderr };
-}
+const command = (...args: string[]) => runCommand(folder, "train.ts", args);
 
 const small = [
-  ...["--world.entities", "24", "--world.relations", "2", "--world.answers", "6"],
-  ...["--world.qa-share", "0.3", "--world.qa-entity-share", "0.3"],
-  ...["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"],
-  ...["--model.key-value-heads", "1", "--model.intermediate-size", "32"],
-  ...["--pretrain.steps", "20", "--pretrain.warmup", "2", "--pretrain.batch", "8"],
+  ...smallRun,
   ...["--train.steps", "4", "--optimizer.warmup", "1", "--train.questions-per-step", "4"],
 ];
 
