@@ -85,6 +85,10 @@ const evaluate = z
       .default([1, 2, 4, 8, 16, 32, 64, 128, 256])
       .describe("Every k to report"),
     every: count("Steps between validations; the last step always has one").default(10),
+    curves: z
+      .boolean()
+      .default(false)
+      .describe("Log held-out and training accuracy at each validation too; nothing reads them"),
     patience: whole("Stop after this many validations without a better one; 0: never").default(0),
     validationQuestions: count("Questions of the validation set; none: all")
       .nullable()

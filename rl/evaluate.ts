@@ -25,13 +25,19 @@ export interface Measurement {
   readonly accessible: readonly number[];
   /** Exact probability that one sample is right. */
   readonly probability: readonly number[];
-  /** Greedy accuracy on the training questions. */
-  readonly train: number;
+  /** Greedy answers to the training questions: right or wrong. */
+  readonly trained: readonly boolean[];
+}
+
+/** Before training also: right answers among `accessibilitySamples` to each training question. */
+export interface BaseMeasurement extends Measurement {
+  readonly trainAccessible: readonly number[];
 }
 
 // Steps that no rollout has, so that measurements draw their own randomness.
 const PASS_AT_K_STEP = 1_000_000;
 const ACCESSIBILITY_STEP = 2_000_000;
+const TRAINING_STEP = 3_000_000;
 
 export function asking(
   model: Model,
@@ -63,9 +69,7 @@ export async function measure(
   const greedy = await greedyAnswers(asked);
   const stored = await storedFacts(asked);
   const probability = await answerProbabilities(asked, temperature);
-  const train = accuracyOf(
-    await greedyAnswers(asking(model, world, world.questions("train"), config)),
-  );
+  const trained = await greedyAnswers(asking(model, world, world.questions("train"), config));
   const count = (samples: number, step: number, done: number) =>
     countCorrect(asked, {
       ...{ samples, temperature, seed, step },
@@ -74,7 +78,28 @@ export async function measure(
   const sampled = await count(passAtKSamples, PASS_AT_K_STEP, 0);
   const accessible = await count(accessibilitySamples, ACCESSIBILITY_STEP, questions.length);
   stage.finish({ greedy: `${(100 * accuracyOf(greedy)).toFixed(1)} %` });
-  return { greedy, stored, sampled, accessible, probability, train };
+  return {
+    greedy,
+    stored,
+    sampled,
+    accessible,
+    probability,
+    trained: trained.map((a) => a.correct),
+  };
+}
+
+/** Right answers among `accessibilitySamples` to each training question, at rollout settings. */
+export function accessibilityOfTraining(
+  model: Model,
+  world: World,
+  config: TrainConfig,
+): Promise<number[]> {
+  return countCorrect(asking(model, world, world.questions("train"), config), {
+    samples: config.evaluate.accessibilitySamples,
+    temperature: config.train.temperature,
+    seed: seedsOf(config).rl,
+    step: TRAINING_STEP,
+  });
 }
 
 export interface Validation {

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { loraTargets } from "../model/lora.ts";
 import { advantageForms } from "./advantage.ts";
 import { preferenceForms } from "./preference.ts";
+import { strata } from "./strata.ts";
 
 export const count = (text: string) => z.int().min(1).describe(text);
 export const whole = (text: string) => z.int().min(0).describe(text);
@@ -32,6 +33,14 @@ export const train = z
     maxNewTokens: count("Longest answer").default(4),
     epochs: count("Passes over each batch of answers").default(1),
     miniBatches: count("Optimizer steps per pass").default(1),
+    stratum: z
+      .enum(strata)
+      .default("all")
+      .describe(
+        "Training questions by right answers among the accessibility samples before training: all | " +
+          "none right | some | more than a quarter | at most a quarter",
+      ),
+    questions: count("Training questions, drawn at random; none: all").nullable().default(null),
     labels: z
       .enum(["gold", "shuffled"])
       .default("gold")

@@ -43,6 +43,9 @@ export const metricMeanings: Readonly<Record<string, string>> = {
   "validation/accuracy":
     "Greedy accuracy on the validation questions: what checkpoints are chosen by.",
   "validation/probability": "Mean probability of a right answer there: breaks ties.",
+  "heldout/accuracy":
+    "Greedy accuracy on the held-out questions, with evaluate.curves: looked at, never chosen by.",
+  "train/accuracy": "Greedy accuracy on the training questions, with evaluate.curves.",
   health: "Ids of the verdicts on this step.",
 };
 

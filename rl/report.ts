@@ -5,7 +5,7 @@ import { exactPassAtKCurve, passAtKCurve } from "../eval/pass_at_k.ts";
 import { bootstrapGain, type McNemar, mcnemar, wilson } from "../eval/statistics.ts";
 import type { Question, World } from "../eval/worlds/world.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
-import { accuracyOf, type Measurement } from "./evaluate.ts";
+import { accuracyOf, type BaseMeasurement, type Measurement } from "./evaluate.ts";
 import {
   bar,
   duration,
@@ -24,7 +24,7 @@ export interface Outcome {
   readonly params: number;
   readonly seconds: number;
   readonly stages: Readonly<Record<string, number>>;
-  readonly before: Measurement;
+  readonly before: BaseMeasurement;
   readonly after: Measurement;
   /** Step whose weights were chosen on the validation questions; 0: the base model itself. */
   readonly chosenStep: number;
@@ -37,12 +37,13 @@ export interface Outcome {
   readonly firstSolved: ReadonlyMap<number, number>;
 }
 
+const shareOf = (flags: readonly boolean[]): number => successes(flags) / flags.length;
 const successes = (flags: readonly boolean[]): number => flags.filter(Boolean).length;
 const correct = ({ greedy }: Measurement): boolean[] => greedy.map((answer) => answer.correct);
 
 /** A share of n with its Wilson interval. */
 function proportion(flags: readonly boolean[]): Proportion {
-  return { value: successes(flags) / flags.length, ...wilson(successes(flags), flags.length) };
+  return { value: shareOf(flags), ...wilson(successes(flags), flags.length) };
 }
 
 /** Everything that `summary.json` holds. */
@@ -89,7 +90,7 @@ export function summarise(outcome: Outcome) {
       byRelation: byGroup(outcome, ({ relationName }) => relationName),
       byStatus: byGroup(outcome, ({ status }) => status),
     },
-    train: { before: before.train, after: after.train },
+    train: { before: shareOf(before.trained), after: shareOf(after.trained) },
   };
 }
 
@@ -146,8 +147,14 @@ export function* ledgerRows({ world, before, after, firstSolved }: Outcome) {
       correctAfter: after.greedy[i]!.correct,
     };
   }
-  for (const question of world.questions("train")) {
-    yield { ...ledgerKey(question), firstSolved: firstSolved.get(question.id) ?? null };
+  for (const [i, question] of world.questions("train").entries()) {
+    yield {
+      ...ledgerKey(question),
+      accessible: before.trainAccessible[i],
+      correctBefore: before.trained[i],
+      correctAfter: after.trained[i],
+      firstSolved: firstSolved.get(question.id) ?? null,
+    };
   }
 }
 

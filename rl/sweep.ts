@@ -1,11 +1,7 @@
 #!/usr/bin/env bun
 /** Many runs, each in a process of its own: every combination of a grid, some seeds, one table. */
 
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { baseModelHash, trainShape } from "./config.ts";
 import { fieldsOf } from "./fields.ts";
@@ -13,6 +9,7 @@ import { makeFolder, writeAtomic, writeJson } from "./files.ts";
 import { toFlags } from "./flags.ts";
 import { axesOf, type PlannedRun, plan } from "./grid.ts";
 import { resolveConfig } from "./resolve.ts";
+import { commandOf, type PoolRun, runAll } from "./run_pool.ts";
 import { sweepTable } from "./sweep_table.ts";
 import { markdownTable, textTable } from "./table.ts";
 import { runMain, UserError } from "./user_error.ts";
@@ -59,13 +56,19 @@ async function main(): Promise<void> {
   const runs = plan(axes, seeds, vary === "rl" ? "seeds.rl" : "seed");
   const common = [...(file === undefined ? [] : ["--config", file]), ...rest];
   const options = { common, runs, jobs: number("jobs"), out: values.out };
-  const bases = runs.map((run) => baseOf(options, run)); // refuses wrong settings before any run
+  const pool = poolRuns(options);
   if (values["dry-run"]) {
-    for (const run of runs) console.log(commandOf(options, run).join(" "));
+    for (const run of pool) console.log(commandOf(run).join(" "));
     return;
   }
   makeFolder(options.out);
-  const failed = await runAll(options, bases);
+  const failed = await runAll(pool, {
+    jobs: options.jobs,
+    onDone: ({ path }) => {
+      const { settings, seed, point } = runs[pool.findIndex((run) => run.path === path)]!;
+      writeJson(join(path, "sweep.json"), { settings, seed, point: point.values });
+    },
+  });
   const table = sweepTable(options.out, runs);
   console.log(`\n${textTable(table)}`);
   writeAtomic(join(options.out, "sweep.md"), `${markdownTable(table)}\n`);
@@ -97,109 +100,15 @@ function parsed(argv: string[]) {
   }
 }
 
-/** Key of the base model that a run needs. Throws a UserError where its settings don't hold. */
-function baseOf({ common }: Options, { settings }: PlannedRun): string {
-  const resolved = resolveConfig([...common, ...toFlags(trainShape, settings)]);
-  if (resolved.help !== null) throw new UserError("--help stands behind --; ask rl/train.ts");
-  return baseModelHash(resolved.config);
-}
-
-const script = fileURLToPath(new URL("train.ts", import.meta.url));
-
-/** Starts the run, or goes on with it. */
-function commandOf({ common, out }: Options, { settings, folder }: PlannedRun): string[] {
-  const path = join(out, folder);
-  const deno = process.versions.deno === undefined ? [] : ["run", "-A"];
-  const begun = existsSync(join(path, "config.json"));
-  const flags = begun
-    ? ["--resume", path]
-    : [...common, ...toFlags(trainShape, settings), "--out", path];
-  return [process.execPath, ...deno, script, ...flags];
-}
-
-const isDone = (out: string, { folder }: PlannedRun): boolean =>
-  existsSync(join(out, folder, "summary.json"));
-
-/** Runs what isn't done, `jobs` at a time; returns the names of those that failed. */
-async function runAll(options: Options, bases: readonly string[]): Promise<string[]> {
-  const { runs, jobs, out } = options;
-  const waiting = runs
-    .map((run, i) => ({ run, base: bases[i]! }))
-    .filter(({ run }) => !isDone(out, run));
-  const failed: string[] = [];
-  /** Base models that a run is making: others that need one wait, rather than make it too. */
-  const making = new Set<string>();
-  const made = new Set<string>();
-  let done = runs.length - waiting.length;
-  let changed = () => {};
-  const worker = async (): Promise<void> => {
-    while (waiting.length > 0) {
-      const next = waiting.findIndex(({ base }) => !making.has(base));
-      if (next < 0) {
-        await new Promise<void>((resolve) => {
-          const before = changed;
-          changed = () => {
-            before();
-            resolve();
-          };
-        });
-        continue;
-      }
-      const [{ run, base }] = waiting.splice(next, 1) as [(typeof waiting)[number]];
-      const first = !made.has(base);
-      if (first) making.add(base);
-      const started = performance.now();
-      const problem = await runOne(options, run, () => {
-        making.delete(base);
-        made.add(base);
-        changed();
-      });
-      if (problem === undefined) done++;
-      else failed.push(`${run.folder} (${problem})`);
-      const seconds = ((performance.now() - started) / 1000).toFixed(0);
-      const told = problem === undefined ? "done" : `FAILED: ${problem}`;
-      console.log(`[${done}/${runs.length}] ${run.folder}: ${told} (${seconds} s)`);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(jobs, waiting.length) }, worker));
-  return failed;
-}
-
-/** Undefined, or what went wrong. `onBase` is called once the base model exists. */
-async function runOne(
-  options: Options,
-  run: PlannedRun,
-  onBase: () => void,
-): Promise<string | undefined> {
-  const [exe, ...args] = commandOf(options, run);
-  const threads = Math.max(1, Math.floor(availableParallelism() / options.jobs));
-  const env = { ANAMNESIS_THREADS: String(threads), ...process.env };
-  const child = spawn(exe!, args, { env, stdio: ["ignore", "pipe", "pipe"] });
-  const output: string[] = [];
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8");
-    stream.on("data", (text: string) => {
-      output.push(text);
-      if (text.includes("measure before") || text.includes("pre-trained before")) onBase();
-    });
-  }
-  const code = await new Promise<number | null>((resolve) => {
-    child.on("close", resolve);
-    child.on("error", (error) => {
-      output.push(String(error));
-      resolve(-1);
-    });
+/** The runs as the pool takes them. Throws a UserError where settings don't hold, before any run. */
+function poolRuns({ common, runs, out }: Options): PoolRun[] {
+  return runs.map(({ folder, settings }) => {
+    const flags = [...common, ...toFlags(trainShape, settings)];
+    const resolved = resolveConfig(flags);
+    if (resolved.help !== null) throw new UserError("--help stands behind --; ask rl/train.ts");
+    const base = baseModelHash(resolved.config);
+    return { name: folder, path: join(out, folder), flags, base };
   });
-  onBase();
-  const path = join(options.out, run.folder);
-  if (existsSync(path)) writeAtomic(join(path, "log.txt"), output.join(""));
-  if (code === 0 && isDone(options.out, run)) {
-    const { settings, seed, point } = run;
-    writeJson(join(path, "sweep.json"), { settings, seed, point: point.values });
-    return undefined;
-  }
-  const last = output.join("").trim().split("\n").at(-1) ?? "";
-  return `exit ${code}: ${last.slice(0, 200)}`;
 }
 
 await runMain(main);

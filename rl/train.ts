@@ -9,8 +9,15 @@ import type { World } from "../eval/worlds/world.ts";
 import { disposeParameters, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { baseModel } from "./base.ts";
-import { type TrainConfig, worldOf } from "./config.ts";
-import { accuracyOf, asking, type Measurement, measure, requireQuestions } from "./evaluate.ts";
+import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
+import {
+  accessibilityOfTraining,
+  accuracyOf,
+  asking,
+  type BaseMeasurement,
+  measure,
+  requireQuestions,
+} from "./evaluate.ts";
 import { writeJson } from "./files.ts";
 import { worldText } from "./header.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -21,6 +28,7 @@ import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
 import { choose } from "./select.ts";
 import { disposeState, restore } from "./state.ts";
+import { trainingQuestions } from "./strata.ts";
 import { count } from "./table.ts";
 import { trackersOf } from "./tracking.ts";
 import { trainPolicy } from "./trainer.ts";
@@ -68,14 +76,22 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   progress.print(`${header.join("\n")}\n`);
 
   // 3. What it stores, and what it says, before any reinforcement.
-  const before = await measuredOnce(run, resumed, () =>
-    measure(base, world, config, progress, "before"),
-  );
+  const before = await measuredOnce(run, resumed, async () => ({
+    ...(await measure(base, world, config, progress, "before")),
+    trainAccessible: await accessibilityOfTraining(base, world, config),
+  }));
 
   // 4. Reinforcement on the training half.
   const { policy, state } = restore(run, resumed, base);
   const tracker = await trackersOf(run, (text) => progress.print(text));
-  const training = { run, world, policy, base, state, progress, interrupt, tracker };
+  const asked = world.questions("train");
+  const seed = seedsOf(config).rl;
+  const questions = trainingQuestions(asked, before.trainAccessible, config, seed);
+  if (questions.length < asked.length) {
+    const { stratum } = config.train;
+    progress.print(`training on ${questions.length} of ${asked.length} questions: ${stratum}`);
+  }
+  const training = { run, world, questions, policy, base, state, progress, interrupt, tracker };
   const finished = await trainPolicy(training).finally(() => tracker.finish());
   disposeState(state);
   if (!finished) {
@@ -123,10 +139,10 @@ function headerOf(config: TrainConfig, world: World, params: number): string[] {
 async function measuredOnce(
   run: Run<TrainConfig>,
   resumed: boolean,
-  work: () => Promise<Measurement>,
-): Promise<Measurement> {
+  work: () => Promise<BaseMeasurement>,
+): Promise<BaseMeasurement> {
   const path = join(run.dir, "before.json");
-  if (resumed && existsSync(path)) return JSON.parse(readFileSync(path, "utf8")) as Measurement;
+  if (resumed && existsSync(path)) return JSON.parse(readFileSync(path, "utf8")) as BaseMeasurement;
   const measured = await work();
   writeJson(path, measured);
   return measured;

@@ -1,12 +1,12 @@
 /** The loop of a run: ask, answer, reward, update; validate, log and save along the way. */
 
-import type { Model } from "../eval/accuracy.ts";
-import type { World } from "../eval/worlds/world.ts";
+import { greedyAnswers, type Model } from "../eval/accuracy.ts";
+import type { Question, World } from "../eval/worlds/world.ts";
 import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../model/schedule.ts";
 import { latestCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { shuffledLabels } from "./controls.ts";
-import { requireQuestions, validate } from "./evaluate.ts";
+import { accuracyOf, asking, validate } from "./evaluate.ts";
 import { healthOf, healthText, type Metrics, newsOf } from "./health.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
@@ -21,6 +21,8 @@ import { UserError } from "./user_error.ts";
 export interface Training {
   readonly run: Run<TrainConfig>;
   readonly world: World;
+  /** What training asks. */
+  readonly questions: readonly Question[];
   /** Trained in place. */
   readonly policy: Model;
   /** Where training started: the reference of a KL penalty. */
@@ -33,11 +35,11 @@ export interface Training {
 
 /** Trains until the last step, or until validation stops improving. False: interrupted, and saved. */
 export async function trainPolicy(training: Training): Promise<boolean> {
-  const { run, world, state, progress, interrupt } = training;
+  const { run, state, progress, interrupt } = training;
   const { config } = run;
   const { train, evaluate, checkpoint } = config;
   const seed = seedsOf(config).rl;
-  const asked = requireQuestions(world, "train");
+  const asked = training.questions;
   const questions = train.labels === "gold" ? asked : shuffledLabels(asked, seed);
   const method = methodOf(config);
   const warmth = warmthOf(config);
@@ -123,9 +125,20 @@ async function validated(training: Training, row?: Record<string, unknown>) {
     ...(row ?? { step: -1 }),
     "validation/accuracy": validation.accuracy,
     "validation/probability": validation.probability,
+    ...(run.config.evaluate.curves && (await curvePoints(training))),
   });
   await save(training, validation.score);
   return validation;
+}
+
+/** Two more points of the run's curves. Nothing reads them: weights are chosen on validation alone. */
+async function curvePoints({ run, world, questions, policy }: Training) {
+  const accuracy = async (asked: readonly Question[]): Promise<number> =>
+    accuracyOf(await greedyAnswers(asking(policy, world, asked, run.config)));
+  return {
+    "heldout/accuracy": await accuracy(world.questions("test")),
+    "train/accuracy": await accuracy(questions),
+  };
 }
 
 function record({ run, tracker }: Training, row: Metrics): void {

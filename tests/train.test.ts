@@ -59,7 +59,8 @@ async function trainTiny(dir: string, config: TrainConfig, stopAfter = Infinity,
   };
   const progress = silent();
   const tracker = tensorboard(run);
-  const training = { run, world, policy, base, state, progress, interrupt, tracker };
+  const questions = world.questions("train");
+  const training = { run, world, questions, policy, base, state, progress, interrupt, tracker };
   const done = await trainPolicy(training);
   return { done, metrics: run.metrics.rows(), rollouts: run.rollouts.rows() };
 }
