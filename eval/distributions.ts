@@ -5,7 +5,8 @@ interface Cephes {
   ndtri(p: number): number;
   erfc(x: number): number;
   bdtr(k: number, n: number, p: number): number;
-  stdtri(k: number, p: number): number;
+  incbet(a: number, b: number, x: number): number;
+  incbi(a: number, b: number, p: number): number;
 }
 
 // The package's ES module fails to start under Deno; its CommonJS form runs everywhere.
@@ -30,7 +31,15 @@ export function binomialAtMost(k: number, n: number, p: number): number {
   return cephes.bdtr(k, n, p);
 }
 
-/** The value that a Student t variable with `freedom` degrees of freedom stays below with p. */
+/** P(T <= t) for a Student t variable T: 1 - I(ν/(ν+t²); ν/2, ½)/2 for t >= 0; ν > 0, any real. */
+export function studentAtMost(t: number, freedom: number): number {
+  const tail = cephes.incbet(freedom / 2, 0.5, freedom / (freedom + t * t)) / 2;
+  return t < 0 ? tail : 1 - tail;
+}
+
+/** The value that a Student t variable stays below with probability p, 0 < p < 1: its inverse. */
 export function studentQuantile(p: number, freedom: number): number {
-  return cephes.stdtri(freedom, p);
+  const x = cephes.incbi(freedom / 2, 0.5, 2 * Math.min(p, 1 - p));
+  const t = Math.sqrt((freedom * (1 - x)) / x);
+  return p < 0.5 ? -t : t;
 }
