@@ -18,6 +18,16 @@ export function countedRows({ targets }: Pick<Batch, "targets">): Int32Array {
   return rows;
 }
 
+/** 1 for each token up to the last target of its row, 0 for the padding behind, which none reads. */
+export function readPositions({ targets, shape: [b, t] }: Omit<Batch, "tokens">): Float32Array {
+  const read = new Float32Array(b * t);
+  for (let row = 0; row < b; row++) {
+    const last = targets.subarray(row * t, (row + 1) * t).findLastIndex((target) => target >= 0);
+    read.fill(1, row * t, row * t + last + 1);
+  }
+  return read;
+}
+
 type Sequences = readonly (readonly number[])[];
 
 /** Next-token targets for whole sequences. The padding is token 0, which nothing attends to. */

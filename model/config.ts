@@ -2,32 +2,46 @@
 
 import { z } from "zod";
 import { UserError } from "./errors.ts";
+import { families, familyProblems, withDefaults } from "./families.ts";
+import { ropeProblems, ropeTheta } from "./rope.ts";
 
 const size = z.int().positive();
 const tokenId = z.int().nullish();
 const positive = z.number().positive();
 
-/** Keys that are not listed pass through, so that a file is written back as it was read. */
+/**
+ * After the family's defaults were filled in (families.ts). Keys that are not listed pass through,
+ * so that a file is written back as it was read.
+ */
 const schema = z.looseObject({
-  model_type: z.literal("llama"),
-  architectures: z.array(z.string()).default(["LlamaForCausalLM"]),
+  model_type: z.enum(families),
+  architectures: z.array(z.string()),
   vocab_size: size,
   hidden_size: size,
   intermediate_size: size,
   num_hidden_layers: size,
   num_attention_heads: size,
-  /** Default: one for each query head. Fewer is grouped-query attention. */
+  /** None: one for each query head. Fewer is grouped-query attention. */
   num_key_value_heads: size.nullish(),
-  /** Default: hidden_size / num_attention_heads. */
+  /** None: hidden_size / num_attention_heads. */
   head_dim: size.nullish(),
-  hidden_act: z.literal("silu").default("silu"),
-  rms_norm_eps: positive.default(1e-6),
+  hidden_act: z.literal("silu"),
+  rms_norm_eps: positive,
   rope_theta: positive.optional(),
-  max_position_embeddings: size.default(2048),
-  tie_word_embeddings: z.boolean().default(false),
-  initializer_range: positive.default(0.02),
-  attention_bias: z.literal(false).default(false),
-  mlp_bias: z.literal(false).default(false),
+  max_position_embeddings: size,
+  tie_word_embeddings: z.boolean(),
+  initializer_range: positive,
+  attention_bias: z.boolean().optional(),
+  mlp_bias: z.boolean().optional(),
+  /** The mixture of qwen3_moe. */
+  num_experts: size.optional(),
+  num_experts_per_tok: size.optional(),
+  moe_intermediate_size: size.optional(),
+  norm_topk_prob: z.boolean().optional(),
+  /** Every how many layers a mixture takes the feed-forward layer's place. */
+  decoder_sparse_step: size.optional(),
+  mlp_only_layers: z.array(z.int().min(0)).optional(),
+  router_aux_loss_coef: z.number().min(0).optional(),
   bos_token_id: tokenId,
   eos_token_id: z.union([z.int(), z.array(z.int())]).nullish(),
   pad_token_id: tokenId,
@@ -35,7 +49,7 @@ const schema = z.looseObject({
 });
 
 /** What a caller may write; everything with a default may be left out. */
-export type ModelConfigInput = z.input<typeof schema>;
+export type ModelConfigInput = Partial<z.input<typeof schema>>;
 
 /** A resolved configuration under Hugging Face's names. */
 export type ModelConfig = z.output<typeof schema> & {
@@ -49,13 +63,15 @@ export type ModelConfig = z.output<typeof schema> & {
  * and each field with its value: wrong types, unsupported variants, sizes that contradict.
  */
 export function parseConfig(json: unknown, source = "config.json"): ModelConfig {
-  const parsed = schema.safeParse(json);
+  const isObject = typeof json === "object" && json !== null && !Array.isArray(json);
+  const filled = isObject ? withDefaults(json as Record<string, unknown>) : json;
+  const parsed = schema.safeParse(filled);
   if (!parsed.success) {
     throw problem(
       source,
       parsed.error.issues.map(({ path, message }) => {
         const name = path.join(".") || "the whole";
-        return `${name} is ${show(valueAt(json, path))}: ${message}`;
+        return `${name} is ${show(valueAt(filled, path))}: ${message}`;
       }),
     );
   }
@@ -65,10 +81,14 @@ export function parseConfig(json: unknown, source = "config.json"): ModelConfig 
     ...read,
     num_key_value_heads: read.num_key_value_heads ?? heads,
     head_dim: read.head_dim ?? read.hidden_size / heads,
-    rope_theta: read.rope_theta ?? ropeParameters(read).rope_theta ?? 10_000,
+    rope_theta: read.rope_theta ?? ropeTheta(read),
   };
-  const contradictions = contradictionsOf(config);
-  if (contradictions.length > 0) throw problem(source, contradictions);
+  const problems = [
+    ...contradictionsOf(config),
+    ...ropeProblems(config),
+    ...familyProblems(config),
+  ];
+  if (problems.length > 0) throw problem(source, problems);
   return config;
 }
 
@@ -91,15 +111,6 @@ function contradictionsOf(config: ModelConfig): string[] {
         `it must divide num_attention_heads ${num_attention_heads}`,
     );
   }
-  for (const [name, value] of Object.entries({
-    rope_scaling: config.rope_scaling,
-    rope_parameters: config.rope_parameters,
-  })) {
-    const { rope_type, type } = (value ?? {}) as { rope_type?: unknown; type?: unknown };
-    const kind = rope_type ?? type ?? "default";
-    if (kind !== "default")
-      found.push(`${name} is ${show(value)}: rope type ${show(kind)} is not supported`);
-  }
   for (const name of ["bos_token_id", "eos_token_id"] as const) {
     for (const id of [config[name] ?? []].flat()) {
       if (id < 0 || id >= vocab_size) {
@@ -109,13 +120,6 @@ function contradictionsOf(config: ModelConfig): string[] {
   }
   return found;
 }
-
-/** Where newer versions of Hugging Face's library keep rope_theta. */
-const ropeParameters = (config: Record<string, unknown>) =>
-  z
-    .object({ rope_theta: positive.optional() })
-    .catch({})
-    .parse(config.rope_parameters ?? {});
 
 function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce((at, key) => (at as Record<PropertyKey, unknown> | null)?.[key], json);

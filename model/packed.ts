@@ -8,13 +8,16 @@ import { concat, keep, noGrad, scope, type Tensor } from "../tensor/mod.ts";
  */
 export type PackedWeights = Map<string, Tensor>;
 
-/** [W₁ᵀ W₂ᵀ …] for weights [out in], as [in Σout]: rows that a product streams through. */
+/**
+ * [W₁ᵀ W₂ᵀ …] for weights [out in], as [in Σout]: rows that a product streams through. Biases [out]
+ * become [Σout].
+ */
 export function pack(store: PackedWeights, name: string, weights: readonly Tensor[]): Tensor {
   const known = store.get(name);
   if (known !== undefined) return known;
   const columns = () =>
     concat(
-      weights.map((weight) => weight.transpose()),
+      weights.map((weight) => (weight.rank === 1 ? weight : weight.transpose())),
       -1,
     );
   const made = keep(noGrad(() => scope(columns)));

@@ -10,6 +10,7 @@ import {
   tensor,
 } from "../tensor/mod.ts";
 import type { ModelConfig } from "./config.ts";
+import { factsOf } from "./families.ts";
 
 /** "model.layers.0.self_attn.q_proj.weight" -> tensor. Matrices are [out in]. */
 export type ParameterTree = ReadonlyMap<string, Tensor>;
@@ -23,8 +24,8 @@ export function parameterShapes(config: ModelConfig): Map<string, Shape> {
   const { vocab_size: vocabulary, hidden_size: hidden, num_hidden_layers: layers } = config;
   const shapes = new Map<string, Shape>([["model.embed_tokens.weight", [vocabulary, hidden]]]);
   for (let layer = 0; layer < layers; layer++) {
-    for (const [name, shape] of blockShapes(config)) {
-      shapes.set(`model.layers.${layer}.${name}.weight`, shape);
+    for (const [name, shape] of blockShapes(config, layer)) {
+      shapes.set(`model.layers.${layer}.${name}`, shape);
     }
   }
   shapes.set("model.norm.weight", [hidden]);
@@ -32,27 +33,56 @@ export function parameterShapes(config: ModelConfig): Map<string, Shape> {
   return shapes;
 }
 
-function blockShapes(config: ModelConfig): [name: string, shape: Shape][] {
-  const { hidden_size: hidden, intermediate_size: inner, head_dim } = config;
+type NamedShape = readonly [name: string, shape: Shape];
+
+const linearShapes = (name: string, out: number, into: number, bias = false): NamedShape[] => [
+  [`${name}.weight`, [out, into]],
+  ...(bias ? [[`${name}.bias`, [out]] as const] : []),
+];
+
+function blockShapes(config: ModelConfig, layer: number): NamedShape[] {
+  const { hidden_size: hidden, head_dim } = config;
   const queries = config.num_attention_heads * head_dim;
   const keys = config.num_key_value_heads * head_dim;
+  const { qkvBias, outputBias, qkNorm, normPlacement } = factsOf(config);
+  const norm = (name: string, width: number): NamedShape => [`${name}.weight`, [width]];
+  const ofHeads = (width: number) => (qkNorm === "head" ? head_dim : width);
+  const before = normPlacement === "before";
   return [
-    ["input_layernorm", [hidden]],
-    ["self_attn.q_proj", [queries, hidden]],
-    ["self_attn.k_proj", [keys, hidden]],
-    ["self_attn.v_proj", [keys, hidden]],
-    ["self_attn.o_proj", [hidden, queries]],
-    ["post_attention_layernorm", [hidden]],
-    ["mlp.gate_proj", [inner, hidden]],
-    ["mlp.up_proj", [inner, hidden]],
-    ["mlp.down_proj", [hidden, inner]],
+    ...(before ? [norm("input_layernorm", hidden)] : []),
+    ...linearShapes("self_attn.q_proj", queries, hidden, qkvBias),
+    ...linearShapes("self_attn.k_proj", keys, hidden, qkvBias),
+    ...linearShapes("self_attn.v_proj", keys, hidden, qkvBias),
+    ...(qkNorm === null
+      ? []
+      : [norm("self_attn.q_norm", ofHeads(queries)), norm("self_attn.k_norm", ofHeads(keys))]),
+    ...linearShapes("self_attn.o_proj", hidden, queries, outputBias),
+    norm("post_attention_layernorm", hidden),
+    ...feedForwardShapes(config, layer),
+    ...(before ? [] : [norm("post_feedforward_layernorm", hidden)]),
+  ];
+}
+
+function feedForwardShapes(config: ModelConfig, layer: number): NamedShape[] {
+  const { hidden_size: hidden, intermediate_size: inner } = config;
+  const { experts, feedForwardBias } = factsOf(config);
+  const perceptron = (name: string, width: number): NamedShape[] => [
+    ...linearShapes(`${name}.gate_proj`, width, hidden, feedForwardBias),
+    ...linearShapes(`${name}.up_proj`, width, hidden, feedForwardBias),
+    ...linearShapes(`${name}.down_proj`, hidden, width, feedForwardBias),
+  ];
+  if (!experts?.inLayer(layer)) return perceptron("mlp", inner);
+  const names = Array.from({ length: experts.count }, (_, e) => `mlp.experts.${e}`);
+  return [
+    ...linearShapes("mlp.gate", experts.count, hidden),
+    ...names.flatMap((name) => perceptron(name, experts.width)),
   ];
 }
 
 /**
  * Start values: matrices from normal(0, initializer_range), those that write to the residual
  * stream divided by √(2·layers) (GPT-2's rule, so that its variance doesn't grow with depth),
- * norms 1. A function of (seed, name, shape) alone: a tensor is the same in every larger model.
+ * norms 1, biases 0. A function of (seed, name, shape) alone: a tensor is the same in every larger model.
  */
 export function initialParameters(
   config: ModelConfig,
@@ -62,7 +92,7 @@ export function initialParameters(
   const tree = new Map<string, Tensor>();
   for (const [name, shape] of parameterShapes(config)) {
     const values = new Float32Array(shape.reduce((product, n) => product * n, 1));
-    if (shape.length === 1) values.fill(1);
+    if (shape.length === 1) values.fill(name.endsWith(".bias") ? 0 : 1);
     else {
       const stream = randomStream({ seed, purpose: `initialise ${name}` });
       const residual = /\.(o_proj|down_proj)\.weight$/.test(name);

@@ -1,8 +1,9 @@
 /** Language-model training: next-token cross-entropy, AdamW, a schedule; one scope a step. */
 
-import { scope, type Tensor } from "../tensor/mod.ts";
-import type { Batch } from "./batch.ts";
+import { scope, type Tensor, tensor } from "../tensor/mod.ts";
+import { type Batch, readPositions } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
+import { type Balance, balance, disposeRouting, type Routing } from "./experts.ts";
 import { AdamW, type AdamWSettings } from "./optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "./parameters.ts";
 import type { Schedule } from "./schedule.ts";
@@ -29,6 +30,9 @@ export interface StepInfo {
   readonly step: number;
   /** Mean over the step's targets of -log p, in nats. */
   readonly loss: number;
+  /** Of a mixture of experts: see experts.ts; the loss is trained on with router_aux_loss_coef. */
+  readonly routerAuxLoss?: number;
+  readonly busiestExpert?: number;
   /** Before clipping. */
   readonly gradientNorm: number;
   readonly learningRate: number;
@@ -87,22 +91,42 @@ async function trainStep(options: PretrainOptions, optimizer: AdamW): Promise<St
   const tokens = batch.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
   if (tokens === 0) throw new Error(`pretrain: the batch of step ${step} has no target`);
   const learningRate = schedule(step);
-  const [loss, norm] = scope((): [Tensor, Tensor] => {
-    const mean = batchLogProbs(parameters, config, batch)
+  const observed = scope((): Tensor[] => {
+    const routing: Routing[] = [];
+    const mean = batchLogProbs(parameters, config, batch, { routing })
       .sum()
       .mul(-1 / tokens);
-    const gradients = gradientsOf(mean, parameters);
-    return [mean.detach(), optimizer.update(gradients, learningRate)];
+    const mixture = routing.length > 0 ? balanceOf(routing, batch) : undefined;
+    const total = mixture ? mean.add(mixture.loss.mul(config.router_aux_loss_coef!)) : mean;
+    const gradients = gradientsOf(total, parameters);
+    const norm = optimizer.update(gradients, learningRate);
+    return [mean, norm, ...(mixture ? [mixture.loss, mixture.busiest] : [])].map((t) => t.detach());
   });
-  const [[value], [gradientNorm]] = await Promise.all([loss.data(), norm.data()]);
-  loss.dispose();
-  norm.dispose();
-  const info = { step, loss: value!, gradientNorm: gradientNorm!, learningRate, tokens };
-  if (!Number.isFinite(value)) {
+  const values = await Promise.all(observed.map(async (t) => (await t.data())[0]!));
+  for (const t of observed) t.dispose();
+  const [loss, gradientNorm, routerAuxLoss, busiestExpert] = values as [
+    number,
+    number,
+    ...number[],
+  ];
+  const info = {
+    ...{ step, loss, gradientNorm, learningRate, tokens },
+    ...(routerAuxLoss !== undefined && { routerAuxLoss, busiestExpert: busiestExpert! }),
+  };
+  if (!Number.isFinite(loss)) {
     throw new Error(
-      `pretrain: the loss of step ${step} is ${value} at learning rate ${learningRate}; ` +
+      `pretrain: the loss of step ${step} is ${loss} at learning rate ${learningRate}; ` +
         "lower the rate, or clip the gradients",
     );
   }
   return info;
+}
+
+/** See balance(); the routing is freed. */
+function balanceOf(routing: readonly Routing[], batch: Batch): Balance {
+  const { device } = routing[0]!.probabilities;
+  const counted = tensor(readPositions(batch), [batch.targets.length], { device });
+  const found = balance(routing, counted);
+  disposeRouting(routing);
+  return found;
 }

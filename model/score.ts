@@ -4,7 +4,7 @@ import { noGrad, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { type Batch, byLength, completionBatch, countedRows } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
-import { hidden, logits, tokenLogProbs } from "./transformer.ts";
+import { hidden, type LogProbOptions, logits, tokenLogProbs } from "./transformer.ts";
 
 /**
  * The training path on a host-side batch: log-probability of each target, [b t]; 0 where there is
@@ -15,7 +15,7 @@ export function batchLogProbs(
   parameters: ParameterTree,
   config: ModelConfig,
   batch: Batch,
-  options: { temperature?: number } = {},
+  options: Pick<LogProbOptions, "temperature" | "routing"> = {},
 ): Tensor {
   const { device } = parameter(parameters, "model.norm.weight");
   return scope(() => {

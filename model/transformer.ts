@@ -1,18 +1,13 @@
 /** The whole model in one file: tokens to hidden states, logits, log-probabilities of tokens. */
 
-import {
-  arange,
-  type Device,
-  isRecording,
-  keep,
-  scope,
-  type Tensor,
-  tensor,
-} from "../tensor/mod.ts";
+import { arange, isRecording, keep, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { type Cache, extendCache } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
+import { mixture, type Routing, route } from "./experts.ts";
+import { type Facts, factsOf } from "./families.ts";
 import { type PackedWeights, pack } from "./packed.ts";
 import { headName, type ParameterTree, parameter } from "./parameters.ts";
+import { type RopeTables, ropeTables } from "./rope.ts";
 
 export interface HiddenOptions {
   /** i32 [b t]: the place of each token in its sequence. Default 0 … t-1 in every row. */
@@ -21,21 +16,26 @@ export interface HiddenOptions {
   readonly cache?: Cache;
   /** Where decoding keeps its copies of the weights; without it they are read as they are. */
   readonly packed?: PackedWeights;
+  /** Gets where each mixture of experts sent its tokens; the caller disposes the tensors. */
+  readonly routing?: Routing[];
 }
 
 /** What every block needs beside its input. */
 interface Pass {
   readonly parameters: ParameterTree;
   readonly config: ModelConfig;
+  readonly facts: Facts;
   readonly positions: Tensor;
   readonly cache: Cache | undefined;
   readonly packed: PackedWeights | undefined;
+  readonly routing: Routing[] | undefined;
   readonly rope: RopeTables;
 }
 
 /**
- * Hidden states after the last norm: tokens i32 [b t] -> [b t d]. A pre-norm decoder as in Llama 2
- * and 3 (https://arxiv.org/abs/2307.09288). Padding goes on the right: no token sees what follows.
+ * Hidden states after the last norm: tokens i32 [b t] -> [b t d]. A decoder as in Llama
+ * (https://arxiv.org/abs/2307.09288), Qwen (https://arxiv.org/abs/2505.09388) or OLMo 2
+ * (https://arxiv.org/abs/2501.00656). Padding goes on the right: no token sees what follows.
  */
 export function hidden(
   parameters: ParameterTree,
@@ -47,8 +47,9 @@ export function hidden(
   return scope(() => {
     const positions = options.positions ?? arange(t, { device: tokens.device }).expand([b, t]);
     const rope = ropeTables(config, tokens.device);
-    const { cache, packed } = options;
-    const pass = { parameters, config, positions, cache, packed, rope };
+    const { cache, packed, routing } = options;
+    const facts = factsOf(config);
+    const pass = { parameters, config, facts, positions, cache, packed, routing, rope };
     const embeddings = parameter(parameters, "model.embed_tokens.weight");
     // Rows stay flat, [b·t d]: each linear layer is one matrix product over all of them.
     let x = embeddings.embedding(tokens.reshape([b * t]));
@@ -61,59 +62,89 @@ export function hidden(
   });
 }
 
-/** x + attention(norm(x)), then + feed-forward(norm(x)); x [b·t d]. */
+/** x + attention(norm(x)), then + feed-forward(norm(x)); OLMo 2 norms the results; x [b·t d]. */
 function block(x: Tensor, layer: number, pass: Pass): Tensor {
   const name = `model.layers.${layer}`;
-  const attended = x.add(selfAttention(norm(x, `${name}.input_layernorm`, pass), layer, pass));
-  const normed = norm(attended, `${name}.post_attention_layernorm`, pass);
-  return attended.add(feedForward(normed, `${name}.mlp`, pass));
+  const normed = (y: Tensor, part: string): Tensor => norm(y, `${name}.${part}_layernorm`, pass);
+  if (pass.facts.normPlacement === "after") {
+    const attended = x.add(normed(selfAttention(x, layer, pass), "post_attention"));
+    return attended.add(normed(feedForward(attended, layer, pass), "post_feedforward"));
+  }
+  const attended = x.add(selfAttention(normed(x, "input"), layer, pass));
+  return attended.add(feedForward(normed(attended, "post_attention"), layer, pass));
 }
 
 function selfAttention(x: Tensor, layer: number, pass: Pass): Tensor {
-  const { config, positions, cache, rope } = pass;
+  const { config, facts, positions, cache, rope } = pass;
   const [b, t] = positions.shape as [number, number];
   const { num_attention_heads, num_key_value_heads, head_dim } = config;
   const name = `model.layers.${layer}.self_attn`;
-  // -> [b count t head_dim]
-  const heads = (y: Tensor, count: number): Tensor =>
-    y.reshape([b, t, count, head_dim]).transpose([0, 2, 1, 3]);
+  // -> [b count t head_dim], each row (`whole`) or each head of it first divided by its size
+  const heads = (y: Tensor, count: number, normName?: "q_norm" | "k_norm"): Tensor => {
+    const normed = (z: Tensor, of: Facts["qkNorm"]): Tensor =>
+      normName && facts.qkNorm === of ? norm(z, `${name}.${normName}`, pass) : z;
+    const split = normed(y, "whole").reshape([b, t, count, head_dim]);
+    return normed(split, "head").transpose([0, 2, 1, 3]);
+  };
   const turned = (y: Tensor): Tensor => y.rope(positions, rope.cos, rope.sin);
 
-  const [q, k, v] = linear(x, name, ["q_proj", "k_proj", "v_proj"], pass);
-  const queries = heads(q!, num_attention_heads);
-  const fresh = { keys: heads(k!, num_key_value_heads), values: heads(v!, num_key_value_heads) };
+  const [q, k, v] = linear(x, name, ["q_proj", "k_proj", "v_proj"], pass, facts.qkvBias);
+  const queries = heads(q!, num_attention_heads, "q_norm");
+  const keys = heads(k!, num_key_value_heads, "k_norm");
+  const fresh = { keys, values: heads(v!, num_key_value_heads) };
   const seen = cache
     ? extendCache(cache, layer, { ...fresh, queries, positions, rope })
     : { ...fresh, queries: turned(queries), keys: turned(fresh.keys) };
   const options = { scale: 1 / Math.sqrt(head_dim) };
   const mixed = seen.queries.attention(seen.keys, seen.values, positions, options);
   const rows = mixed.transpose([0, 2, 1, 3]).reshape([b * t, num_attention_heads * head_dim]);
-  return linear(rows, name, ["o_proj"], pass)[0]!;
+  return linear(rows, name, ["o_proj"], pass, facts.outputBias)[0]!;
 }
 
-function feedForward(x: Tensor, name: string, pass: Pass): Tensor {
-  const [gate, up] = linear(x, name, ["gate_proj", "up_proj"], pass);
-  return linear(gate!.swiGlu(up!), name, ["down_proj"], pass)[0]!;
+/** SwiGLU, or in a mixture the weighted sum of each token's experts. */
+function feedForward(x: Tensor, layer: number, pass: Pass): Tensor {
+  const { experts } = pass.facts;
+  const name = `model.layers.${layer}.mlp`;
+  if (!experts?.inLayer(layer)) return perceptron(x, name, pass);
+  const routing = route(linear(x, name, ["gate"], pass)[0]!, experts);
+  for (const t of pass.routing ? Object.values(routing) : []) keep(t);
+  pass.routing?.push(routing);
+  return mixture(x, routing, (rows, e) => perceptron(rows, `${name}.experts.${e}`, pass));
+}
+
+function perceptron(x: Tensor, name: string, pass: Pass): Tensor {
+  const bias = pass.facts.feedForwardBias;
+  const [gate, up] = linear(x, name, ["gate_proj", "up_proj"], pass, bias);
+  return linear(gate!.swiGlu(up!), name, ["down_proj"], pass, bias)[0]!;
 }
 
 const norm = (x: Tensor, name: string, { parameters, config }: Pass): Tensor =>
   x.rmsNorm(parameter(parameters, `${name}.weight`), { eps: config.rms_norm_eps });
 
-/** x·Wᵀ for each part's W [out in], as Hugging Face stores it; one product where they are packed. */
+/** x·Wᵀ + b for each part's W [out in], as Hugging Face stores it; one product where packed. */
 function linear(
   x: Tensor,
   module: string,
   parts: readonly string[],
   { parameters, packed }: Pick<Pass, "parameters" | "packed">,
+  bias = false,
 ): Tensor[] {
-  const weights = parts.map((part) => parameter(parameters, `${module}.${part}.weight`));
-  if (packed === undefined) return weights.map((weight) => x.matmul(weight.transpose()));
-  const all = x.matmul(pack(packed, `${module}.${parts[0]}`, weights));
+  const all = (kind: string) =>
+    parts.map((part) => parameter(parameters, `${module}.${part}.${kind}`));
+  const weights = all("weight");
+  const biases = bias ? all("bias") : undefined;
+  const plus = (y: Tensor, b: Tensor | undefined): Tensor => (b ? y.add(b) : y);
+  if (packed === undefined) {
+    return weights.map((weight, i) => plus(x.matmul(weight.transpose()), biases?.[i]));
+  }
+  const name = `${module}.${parts[0]}`;
+  const product = x.matmul(pack(packed, name, weights));
+  const together = plus(product, biases && pack(packed, `${name}.bias`, biases));
   let end = 0;
   return weights.map(({ shape }) => {
     const from = end;
     end += shape[0]!;
-    return weights.length === 1 ? all : all.slice([null, [from, end]]);
+    return weights.length === 1 ? together : together.slice([null, [from, end]]);
   });
 }
 
@@ -141,6 +172,8 @@ export interface LogProbOptions {
   readonly rows?: ArrayLike<number>;
   /** Rows that go through the head at a time where no logits are kept; default some megabytes. */
   readonly chunk?: number;
+  /** See HiddenOptions. */
+  readonly routing?: Routing[];
 }
 
 /** Logits that backward may find kept, 256 MiB: beyond that it computes them anew, in chunks. */
@@ -159,18 +192,19 @@ export function tokenLogProbs(
   targets: Tensor,
   options: LogProbOptions = {},
 ): Tensor {
-  const { temperature = 1, rows, chunk } = options;
+  const { temperature = 1, rows, chunk, routing } = options;
   return scope(() => {
     const size = tokens.size;
-    const all = hidden(parameters, config, tokens).reshape([size, config.hidden_size]);
+    const states = hidden(parameters, config, tokens, routing && { routing });
+    const all = states.reshape([size, config.hidden_size]);
     const index = rows && tensor(Int32Array.from(rows), [rows.length], { device: tokens.device });
-    const states = index ? all.embedding(index) : all;
+    const own = index ? all.embedding(index) : all;
     const wanted = index ? pick(targets, index) : targets.reshape([size]);
     const count = wanted.size;
     const keepLogits = isRecording() && count * config.vocab_size <= MOST_LOGITS;
     const head = parameter(parameters, headName(config));
-    const own = { temperature, keepLogits, ...(chunk !== undefined && { chunk }) };
-    const [found] = states.linearLogProb(head, wanted, own);
+    const form = { temperature, keepLogits, ...(chunk !== undefined && { chunk }) };
+    const [found] = own.linearLogProb(head, wanted, form);
     const placed = index ? found.reshape([count, 1]).scatterRows(index, size) : found;
     return placed.reshape(tokens.shape);
   });
@@ -179,34 +213,6 @@ export function tokenLogProbs(
 /** Entries of an i32 array. Rows are picked from f32 tables only: exact for ids below 2²⁴. */
 const pick = (ids: Tensor, index: Tensor): Tensor =>
   ids.toF32().reshape([ids.size, 1]).embedding(index).toI32().reshape([index.size]);
-
-interface RopeTables {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
-}
-const tables = new WeakMap<Device, Map<string, RopeTables>>();
-
-/**
- * cos and sin of position · theta^(-2i/d), [max_position_embeddings d/2]. Computed once for each
- * device and kept for the life of the process: two buffers that stay alive.
- */
-export function ropeTables(config: ModelConfig, device: Device): RopeTables {
-  const { rope_theta: theta, head_dim, max_position_embeddings: positions } = config;
-  const known = tables.get(device) ?? new Map<string, RopeTables>();
-  tables.set(device, known);
-  const key = `${theta} ${head_dim} ${positions}`;
-  const found = known.get(key);
-  if (found !== undefined) return found;
-  const half = head_dim / 2;
-  const table = (f: (angle: number) => number): Tensor => {
-    const angle = (i: number) => Math.floor(i / half) * theta ** (-(i % half) / half);
-    const values = Float64Array.from({ length: positions * half }, (_, i) => f(angle(i)));
-    return keep(tensor(values, [positions, half], { device }));
-  };
-  const made = { cos: table(Math.cos), sin: table(Math.sin) };
-  known.set(key, made);
-  return made;
-}
 
 function shapeOfTokens(
   { shape }: Tensor,

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Batch, completionBatch, sequenceBatch } from "../model/batch.ts";
-import type { ModelConfig } from "../model/config.ts";
 import {
   cloneParameters,
   disposeParameters,
@@ -14,6 +13,8 @@ import {
 import { batchLogProbs } from "../model/score.ts";
 import { hidden, logits, tokenLogProbs } from "../model/transformer.ts";
 import { noGrad, reference, scope, type Tensor, tensor, useDevice } from "../tensor/mod.ts";
+import { plainForward } from "./support/plain_model.ts";
+import { checkSlopes } from "./support/slopes.ts";
 import { devices, leftBehind, onDevices, tinyModel, toleranceOn } from "./tiny_model.ts";
 
 const ids = (rows: number[][]): Tensor =>
@@ -58,73 +59,13 @@ onDevices("no token sees what follows it, and rows don't see each other", () => 
 onDevices("the logits are those of a second, plain implementation", (device) => {
   const { config, parameters } = tinyModel({ rope_theta: 50 });
   const tokens = [3, 1, 4, 1, 5, 9, 2];
-  const expected = plainLogits(parameters, config, tokens);
+  const expected = plainForward(parameters, config, tokens).logits;
   near(
     logits(parameters, config, hidden(parameters, config, ids([tokens]))),
     tensor([expected]),
     device === reference ? 1e-12 : 1e-4,
   );
 });
-
-/** Llama in loops over plain arrays, written from its description: [position][word]. */
-function plainLogits(tree: Map<string, Tensor>, config: ModelConfig, tokens: number[]): number[][] {
-  const matrix = (name: string) => tree.get(`${name}.weight`)!.toArray() as number[][];
-  const vector = (name: string) => tree.get(`${name}.weight`)!.toArray() as number[];
-  const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
-  const times = (w: number[][], x: number[]) => w.map((row) => dot(row, x));
-  const plus = (a: number[], b: number[]) => a.map((x, i) => x + b[i]!);
-  const norm = (x: number[], name: string) => {
-    const scale = 1 / Math.sqrt(dot(x, x) / x.length + config.rms_norm_eps);
-    return vector(name).map((w, i) => x[i]! * scale * w);
-  };
-  const d = config.head_dim;
-  const turn = (x: number[], at: number) =>
-    x.map((value, i) => {
-      const angle = at * config.rope_theta ** ((-2 * (i % (d / 2))) / d);
-      const partner = i < d / 2 ? -x[i + d / 2]! : x[i - d / 2]!;
-      return value * Math.cos(angle) + partner * Math.sin(angle);
-    });
-  const head = (x: number[], h: number) => x.slice(h * d, (h + 1) * d);
-  let states = tokens.map((id) => matrix("model.embed_tokens")[id]!);
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-    const name = (part: string) => `model.layers.${layer}.${part}`;
-    const normed = states.map((x) => norm(x, name("input_layernorm")));
-    const all = (part: string) => normed.map((x) => times(matrix(name(`self_attn.${part}`)), x));
-    const [q, k, v] = [all("q_proj"), all("k_proj"), all("v_proj")];
-    const shared = config.num_attention_heads / config.num_key_value_heads;
-    states = states.map((x, t) => {
-      const mixed = Array.from({ length: config.num_attention_heads }, (_, h) => {
-        const group = Math.floor(h / shared);
-        const query = turn(head(q[t]!, h), t);
-        const weights = k.slice(0, t + 1).map((key, s) => {
-          return Math.exp(dot(query, turn(head(key, group), s)) / Math.sqrt(d));
-        });
-        const total = weights.reduce((a, b) => a + b);
-        return head(q[t]!, h).map(
-          (_, i) =>
-            dot(
-              weights,
-              v.slice(0, t + 1).map((y) => head(y, group)[i]!),
-            ) / total,
-        );
-      });
-      return plus(x, times(matrix(name("self_attn.o_proj")), mixed.flat()));
-    });
-    states = states.map((x) => {
-      const y = norm(x, name("post_attention_layernorm"));
-      const up = times(matrix(name("mlp.up_proj")), y);
-      const gate = times(matrix(name("mlp.gate_proj")), y).map((z) => z / (1 + Math.exp(-z)));
-      return plus(
-        x,
-        times(
-          matrix(name("mlp.down_proj")),
-          gate.map((z, i) => z * up[i]!),
-        ),
-      );
-    });
-  }
-  return states.map((x) => times(matrix("model.embed_tokens"), norm(x, "model.norm")));
-}
 
 onDevices("grouped heads equal full heads whose keys and values repeat", (device) => {
   const { config, parameters } = tinyModel();
@@ -215,28 +156,7 @@ test("the gradient of the loss agrees with central differences in f64", () => {
       );
       const loss = (tree: Map<string, Tensor>) =>
         batchLogProbs(tree, config, batch, { temperature: 0.8 }).sum().mul(-0.2);
-      requireGradients(parameters);
-      const gradients = gradientsOf(loss(parameters), parameters);
-      for (const [name, t] of parameters) checkEntries(name, t, gradients.get(name)!);
-
-      function checkEntries(name: string, t: Tensor, gradient: Tensor): void {
-        const values = Float64Array.from(t.dataSync());
-        const at = (i: number, step: number) => {
-          const moved = Float64Array.from(values);
-          moved[i]! += step;
-          const tree = new Map(parameters).set(name, tensor(moved, t.shape));
-          return noGrad(() => scope(() => loss(tree).item()));
-        };
-        const step = 1e-5;
-        for (const i of [0, Math.floor(t.size / 2), t.size - 1]) {
-          const slope = (at(i, step) - at(i, -step)) / (2 * step);
-          const got = gradient.dataSync()[i]!;
-          assert.ok(
-            Math.abs(got - slope) <= 1e-8 + 1e-6 * Math.abs(slope),
-            `${name}[${i}] ${got} ${slope}`,
-          );
-        }
-      }
+      checkSlopes(parameters, loss);
     }
   } finally {
     useDevice(before);

@@ -42,7 +42,8 @@ export function tinyModel(changes: Partial<ModelConfigInput> = {}): {
   for (const [name, t] of parameters) {
     if (t.rank > 1) continue;
     const stream = randomStream({ seed: 7, purpose: name });
-    const values = Float32Array.from({ length: t.size }, () => 0.5 + stream.uniform());
+    const least = name.endsWith(".bias") ? -0.5 : 0.5;
+    const values = Float32Array.from({ length: t.size }, () => least + stream.uniform());
     t.dispose();
     parameters.set(name, tensor(values, t.shape));
   }

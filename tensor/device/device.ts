@@ -22,6 +22,8 @@ export interface View {
 
 export interface Device {
   readonly name: string;
+  /** False: values arrive later, and only `read` can wait for them. */
+  readonly readsSync: boolean;
   /** Buffers that are allocated and not yet freed. */
   readonly liveBuffers: number;
   readonly liveBytes: number;
@@ -31,7 +33,7 @@ export interface Device {
   free(buffer: Buffer): void;
   /** Copies `values` to the start of the buffer. */
   write(buffer: Buffer, values: ArrayLike<number>): void;
-  /** A packed row-major copy of what the view sees. Throws where only `read` can wait for a device. */
+  /** A packed row-major copy of what the view sees. Throws where `readsSync` is false. */
   readSync(view: View): Float32Array | Float64Array | Int32Array;
   read(view: View): Promise<Float32Array | Float64Array | Int32Array>;
   /** False: the engine runs the op's composed form instead. */

@@ -13,6 +13,7 @@ const memoryOf = (view: View): Float64Array => (view.buffer as ReferenceBuffer).
 
 export class ReferenceDevice implements Device {
   readonly name: string = "reference";
+  readonly readsSync = true;
   liveBuffers = 0;
   liveBytes = 0;
   peakBytes = 0;

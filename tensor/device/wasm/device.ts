@@ -21,6 +21,7 @@ type Launch = (call: KernelCall) => void;
 
 export class WasmDevice implements Device {
   readonly name = "wasm";
+  readonly readsSync = true;
   readonly machine: Machine;
   readonly #launches = new Map<Definition, Launch>();
 

@@ -25,6 +25,7 @@ const describe = ({ name }: Definition, { inputs }: KernelCall): string =>
 
 export class WebGpuDevice implements Device {
   readonly name = "webgpu";
+  readonly readsSync = false;
   /** What kind of GPU this is, by adapter, driver and features. */
   readonly description: string;
   /** What matrix products compute with. */
