@@ -205,6 +205,27 @@ const fused: readonly Fault[] = [
   },
 ];
 
+const measurement: readonly Fault[] = [
+  {
+    file: "eval/hierarchy.ts",
+    what: "variance over worlds: a resample's lack of spread is not made good",
+    find: "* worlds) / (worlds - 1);",
+    replace: "* worlds) / worlds;",
+  },
+  {
+    file: "eval/agreement.ts",
+    what: "error of kappa: the margins of the wrong rater",
+    find: "(columns[i]! + rows[j]!)",
+    replace: "(rows[i]! + columns[j]!)",
+  },
+  {
+    file: "eval/dedup/similar.ts",
+    what: "near-duplicates: pairs in later blocks of columns get the first block's index",
+    find: "part * COLUMNS + (at % n)",
+    replace: "at % n",
+  },
+];
+
 export const faults: readonly Fault[] = [
-  ...[gradients, definitions, kernels, fused, bookkeeping, losses].flat(),
+  ...[gradients, definitions, kernels, fused, bookkeeping, measurement, losses].flat(),
 ];

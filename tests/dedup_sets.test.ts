@@ -1,0 +1,314 @@
+/** De-duplication of whole sets: precision and recall on leaks that are known, and the command. */
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { deduplicate, precisionRecall } from "../eval/dedup/deduplicate.ts";
+import { joinedEmbedder, lexicalEmbedder } from "../eval/dedup/embed.ts";
+import { type Level, type QaRecord, ruleJudge } from "../eval/dedup/pair_judge.ts";
+import { readQuestions } from "../eval/dedup/records.ts";
+import { readWordVectors, sifEmbedder } from "../eval/dedup/word_vectors.ts";
+import { main } from "../eval/dedup.ts";
+import type { Question } from "../eval/worlds/world.ts";
+import { type StoredTensor, writeSafetensors } from "../model/safetensors.ts";
+import { randomStream } from "../tensor/random.ts";
+import { assetFolder } from "./tiny_model.ts";
+import { build } from "./world_helpers.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "anamnesis-dedup-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Removes from `records` what `against` shares, by the rules and (if given) word vectors. */
+async function removedIds(
+  records: QaRecord[],
+  against: QaRecord[],
+  level: Level,
+  vectors?: string,
+) {
+  const all = [...records, ...against];
+  const corpus = all.map(({ text }) => text);
+  const lexical = lexicalEmbedder(corpus);
+  const embedder =
+    vectors === undefined
+      ? lexical
+      : joinedEmbedder([lexical, sifEmbedder(readWordVectors(vectors), corpus)]);
+  const result = await deduplicate(records, against, { embedder, judge: ruleJudge(all), level });
+  return new Set(result.removed.map(({ removed }) => removed));
+}
+
+describe("a world of facts", () => {
+  const world = build({ entities: 150, relations: 3 });
+  /** Questions in other words than the world's own. */
+  const rewordings: Record<string, readonly string[]> = {
+    birthplace: ["what is the birthplace of {e} ?", "in which town was {e} born ?"],
+    employer: ["who is the employer of {e} ?", "for which firm does {e} work ?"],
+    instrument: ["which instrument does {e} play ?", "what is {e} playing on stage ?"],
+  };
+  const named = (question: Question) => world.entities[question.entity]!.name;
+  const record = (question: Question, text: string, id: string, entity: boolean): QaRecord => ({
+    ...{ id, text, answers: question.accepted },
+    ...(entity ? { entity: named(question) } : {}),
+  });
+  const own = ({ promptText }: Question) => promptText.replace(/^.*Q :|A :.*$/g, "").trim();
+  const reworded = (question: Question, i: number) =>
+    rewordings[question.relationName]![i % 2]!.replace("{e}", named(question));
+  const [train, heldOut] = [world.questions("train"), world.questions("test")];
+
+  test("its splits share no entity, and nothing is removed, in whatever words they are asked", async () => {
+    for (const wording of [own, reworded]) {
+      const a = heldOut.map((question) => record(question, own(question), `${question.id}`, true));
+      const b = train.map((question, i) =>
+        record(question, wording(question, i), `${question.id}`, true),
+      );
+      for (const level of ["question", "fact", "entity"] as const) {
+        assert.equal((await removedIds(a, b, level)).size, 0);
+      }
+    }
+  });
+
+  test("facts that leak re-worded are found, and no others; without the entity's field nearly so", async () => {
+    const leaks = heldOut.filter((_, i) => i % 3 === 0);
+    const leaked = new Set(leaks.map(({ id }) => `${id}`));
+    const entities = new Set(leaks.map(({ entity }) => entity));
+    const touched = heldOut.filter(({ entity }) => entities.has(entity)).map(({ id }) => `${id}`);
+    const sets = (entity: boolean) =>
+      [
+        heldOut.map((question) => record(question, own(question), `${question.id}`, entity)),
+        [...train, ...leaks].map((question, i) =>
+          record(question, reworded(question, i), `t${i}`, entity),
+        ),
+      ] as const;
+    const [a, b] = sets(true);
+    assert.deepEqual(await removedIds(a, b, "fact"), leaked);
+    assert.deepEqual(await removedIds(a, b, "entity"), new Set(touched));
+    const [x, y] = sets(false);
+    // Given on one side only, an entity is looked for in the other side's words.
+    assert.deepEqual(await removedIds(a, y, "entity"), new Set(touched));
+    assert.deepEqual(await removedIds(x, b, "entity"), new Set(touched));
+    const { precision, recall } = precisionRecall(await removedIds(x, y, "fact"), leaked);
+    assert.ok(precision.rate! >= 0.9, `precision ${precision.rate}`);
+    assert.ok(recall.rate! >= 0.9, `recall ${recall.rate}`);
+  });
+});
+
+describe("the command", () => {
+  const write = (name: string, ...lines: readonly unknown[]) => {
+    const path = join(folder, name);
+    const text = lines
+      .map((line) => `${typeof line === "string" ? line : JSON.stringify(line)}\n`)
+      .join("");
+    writeFileSync(path, name.endsWith(".gz") ? gzipSync(text) : text);
+    return path;
+  };
+  const train = write(
+    "train.jsonl.gz",
+    { question: "Who wrote Emma?", answer: "Jane Austen" },
+    { question: "When was Emma written?", answer: ["1815"] },
+  );
+  const heldOut = write(
+    "test.jsonl",
+    { id: "x", text: "who is the writer of Emma", answers: ["jane austen"], entity: "Emma" },
+    "",
+    {
+      id: 7,
+      question: "Who wrote Hamlet?",
+      possible_answers: ["Shakespeare"],
+      subj: "Hamlet",
+      note: "kept as it is",
+    },
+  );
+
+  /** Runs it in this process; what it printed on either stream. */
+  async function command(...args: readonly string[]) {
+    const printed: string[] = [];
+    const { log, error } = console;
+    const print = (text: unknown) => void printed.push(String(text));
+    Object.assign(console, { log: print, error: print });
+    try {
+      return { code: await main(args), text: printed.join("\n") };
+    } finally {
+      Object.assign(console, { log, error });
+    }
+  }
+
+  test("writes the kept lines as they were, and a proof of every removed pair", async () => {
+    const [out, proof] = [join(folder, "kept.jsonl"), join(folder, "proof.jsonl")];
+    const sets = ["--train", train, "--test", heldOut];
+    const found = await command(...sets, "--level", "fact", "--out", out, "--proof", proof);
+    assert.equal(found.code, 0, found.text);
+    assert.match(found.text, /test: 2 questions against 2\n.*\n1 pairs removed 1 questions/);
+    const line = readFileSync(heldOut, "utf8").split("\n")[2];
+    assert.equal(readFileSync(out, "utf8"), `${line}\n`);
+    const [pair, ...rest] = readFileSync(proof, "utf8")
+      .trim()
+      .split("\n")
+      .map((row) => JSON.parse(row));
+    assert.equal(rest.length, 0);
+    assert.deepEqual([pair.removed, pair.because, pair.level], ["x", "1", "fact"]);
+    assert.match(pair.reason, /about "emma", answered "jane austen"/);
+    assert.ok(pair.similarity > 0.3 && pair.becauseText === "Who wrote Emma?");
+
+    const other = await command(...sets, "--remove", "train", "--level", "entity", "--out", out);
+    assert.match(other.text, /train: 2 questions against 2\n[\s\S]*\n0 kept/);
+    assert.equal(readFileSync(out, "utf8"), "");
+  });
+
+  test("names file and line of what it can't read, and says what a flag takes", async () => {
+    for (const [lines, message] of [
+      [[{ question: "a", answer: "b" }, "{"], /bad.jsonl line 2 is not JSON/],
+      [[{ question: "a" }], /bad.jsonl line 1 has no "answers"/],
+      [[{ answer: "b" }], /bad.jsonl line 1 has neither "text" nor "question"/],
+      [[{ text: " ", answer: "b" }], /bad.jsonl line 1: "text": /],
+      [[{ text: "a", answers: [3] }], /bad.jsonl line 1: "answers/],
+      [["[]"], /bad.jsonl line 1: /],
+      [
+        [{ id: 1, text: "a", answer: "b" }, "", { id: "1", text: "c", answer: "d" }],
+        /line 3: id "1" is that of line 1/,
+      ],
+      [[], /bad.jsonl holds no questions/],
+    ] as const) {
+      const bad = write("bad.jsonl", ...lines);
+      const found = await command("--train", bad, "--test", heldOut);
+      assert.equal(found.code, 2);
+      assert.match(found.text, message);
+    }
+    const missing = join(folder, "none.jsonl");
+    for (const [args, message] of [
+      [["--train", missing, "--test", heldOut], /cannot read .*none.jsonl: there is no such file/],
+      [["--train", train], /required option '--test <file>'/],
+      [
+        ["--train", train, "--test", heldOut, "--level", "topic"],
+        /Allowed choices are question, fact, entity/,
+      ],
+      [["--train", train, "--test", heldOut, "--threshold", "2"], /a cosine from -1 to 1/],
+      [
+        ["--train", train, "--test", heldOut, "--vectors", folder],
+        /cannot read .*vectors.safetensors/,
+      ],
+      [["--train", train, "--test", heldOut, "--treshold", "0"], /Did you mean --threshold/],
+    ] as const) {
+      const found = await command(...args);
+      assert.equal(found.code, 2, found.text);
+      assert.match(found.text, message);
+    }
+  });
+
+  test("reads word vectors, and says where their files disagree", () => {
+    const path = join(folder, "vectors.safetensors");
+    const embeddings: StoredTensor = { shape: [2, 3], values: Int32Array.of(1, 2, 3, 4, 5, 6) };
+    writeSafetensors(
+      path,
+      new Map<string, StoredTensor>([
+        ["embeddings", embeddings],
+        ["scales", { shape: [2], values: Float32Array.of(2, 10) }],
+      ]),
+    );
+    writeFileSync(join(folder, "words.txt.gz"), gzipSync("one\ntwo\n"));
+    const { width, rows, values } = readWordVectors(folder);
+    assert.deepEqual([width, rows.get("two"), ...values], [3, 1, 2, 4, 6, 40, 50, 60]);
+    writeFileSync(join(folder, "words.txt"), "one\n");
+    assert.throws(() => readWordVectors(folder), /1 words, 2 vectors, 2 scales/);
+    writeSafetensors(path, new Map());
+    assert.throws(() => readWordVectors(folder), /no tensor "embeddings"/);
+    assert.ok(existsSync(path));
+  });
+});
+
+const real = assetFolder("data/entity_questions", 1);
+if (real !== undefined) {
+  test("EntityQuestions: test questions that leak re-worded into train are found", async () => {
+    /** Questions of a relation as the data set words them, and in other words. */
+    const forms: Record<string, [RegExp, string]> = {
+      P19: [/^Where was (.*) born\?$/, "What is the birthplace of [X]?"],
+      P20: [/^Where did (.*) die\?$/, "What was [X]'s place of death?"],
+      P36: [/^What is the capital of (.*)\?$/, "[X] has which capital city?"],
+      P50: [/^Who is the author of (.*)\?$/, "Who wrote [X]?"],
+      P112: [/^Who founded (.*)\?$/, "Who was the founder of [X]?"],
+      P127: [/^Who owns (.*)\?$/, "[X] is owned by whom?"],
+      P159: [/^Where is the headquarter of (.*)\?$/, "In which city is [X] based?"],
+      P175: [/^Who performed (.*)\?$/, "Which artist performed [X]?"],
+    };
+    interface Row {
+      readonly relation: string;
+      readonly question: string;
+      readonly answers: readonly string[];
+    }
+    const read = (name: string): Row[] =>
+      gunzipSync(readFileSync(join(real, name)))
+        .toString()
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line));
+    const entityOf = ({ relation, question }: Row) => forms[relation]?.[0].exec(question)?.[1];
+    const stream = randomStream({ seed: 1, purpose: "leaks" });
+    const some = (name: string, n: number) =>
+      stream.shuffle(read(name).filter((row) => entityOf(row) !== undefined)).slice(0, n);
+    const heldOut = some("test.jsonl.gz", 600);
+    const leaks = heldOut.slice(0, 150).map((row) => {
+      return { ...row, question: forms[row.relation]![1].replace("[X]", () => entityOf(row)!) };
+    });
+    const train = some("dev.jsonl.gz", 1000);
+    const keyOf = (row: Row) => `${row.relation} ${entityOf(row)}`;
+    const known = new Set([...train, ...heldOut.slice(0, 150)].map(keyOf));
+    const shared = new Set(
+      [...heldOut.keys()].filter((i) => known.has(keyOf(heldOut[i]!))).map(String),
+    );
+    const records = (rows: readonly Row[]) =>
+      rows.map(({ question, answers }, i): QaRecord => ({ id: `${i}`, text: question, answers }));
+    const removed = await removedIds(records(heldOut), records([...train, ...leaks]), "fact");
+    const { precision, recall } = precisionRecall(removed, shared);
+    assert.ok(shared.size >= 150 && shared.size < 165, `${shared.size}`);
+    assert.ok(precision.rate! >= 0.93, `precision ${precision.rate}`);
+    assert.ok(recall.rate! >= 0.97, `recall ${recall.rate}`);
+  });
+}
+
+const nq = assetFolder("data/nq_open", 2);
+const vectors = assetFolder("data/word_vectors_100d", 0);
+if (nq !== undefined && vectors !== undefined) {
+  test("word vectors: a paraphrase is nearer than another entity, that than an unrelated question", async () => {
+    const asked = [
+      "What is the capital of Armenia?",
+      "Which city is the capital of Armenia?",
+      "What is the capital of Georgia?",
+      "Who directed the film Casablanca?",
+      "Who was the director of Casablanca?",
+      "Where was the painter Rembrandt born?",
+      "What is the birthplace of Rembrandt?",
+      "How many legs does a spider have?",
+    ];
+    const corpus = readQuestions(join(nq, "NQ-open.dev.jsonl.gz")).map(({ text }) => text);
+    const { width, embed } = sifEmbedder(readWordVectors(vectors), [...corpus, ...asked]);
+    const rows = await embed(asked);
+    const cosine = (i: number, j: number) => {
+      let sum = 0;
+      for (let k = 0; k < width; k++) sum += rows[i * width + k]! * rows[j * width + k]!;
+      return sum;
+    };
+    assert.ok(cosine(0, 1) > cosine(0, 2) && cosine(0, 2) > cosine(0, 7));
+    for (const [a, b] of [
+      [0, 1],
+      [3, 4],
+      [5, 6],
+    ] as const) {
+      assert.ok(cosine(a, b) > 0.6, `${asked[a]}: ${cosine(a, b)}`);
+      assert.ok(cosine(a, 7) < 0.3, `${asked[a]}: ${cosine(a, 7)}`);
+    }
+  });
+}
+
+if (nq !== undefined) {
+  test("NQ-open: its development set shares questions with EfficientQA's, and the proof shows them", async () => {
+    const [dev, other] = ["NQ-open.dev.jsonl.gz", "NQ-open.efficientqa.dev.1.1.jsonl.gz"].map(
+      (name) => readQuestions(join(nq, name)),
+    );
+    assert.deepEqual([dev!.length, other!.length], [3610, 1800]);
+    const sample = dev!.filter(({ text }) => /flash|harry potter|real madrid|nba/.test(text));
+    const removed = await removedIds(sample, other!, "question");
+    const texts = sample.filter(({ id }) => removed.has(id)).map(({ text }) => text);
+    assert.ok(texts.includes("when is season 4 of flash coming out"), texts.join("; "));
+    assert.ok(texts.length < sample.length / 4, `${texts.length} of ${sample.length}`);
+  });
+}
