@@ -38,9 +38,13 @@ const jsonSchemaOf = (schema: z.ZodType): Node =>
   z.toJSONSchema(schema, { io: "input", unrepresentable: "any", reused: "inline" });
 
 /** Every leaf of `schema` in order of declaration. Unions, records and the like are JSON leaves. */
-export function fieldsOf(schema: z.ZodObject): Field[] {
-  return leaves(jsonSchemaOf(schema), []);
+export function fieldsOf(schema: z.ZodObject): readonly Field[] {
+  const found = known.get(schema) ?? leaves(jsonSchemaOf(schema), []);
+  known.set(schema, found);
+  return found;
 }
+/** A schema's fields are asked for again and again, and take some ten milliseconds to find. */
+const known = new WeakMap<z.ZodObject, readonly Field[]>();
 
 /** The fields by first path segment; settings that are not nested come first, under "general". */
 export function groupsOf(schema: z.ZodObject): Group[] {

@@ -31,8 +31,8 @@ export interface Outcome {
   /** The best checkpoint against the base model on validation: what the choice rests on. */
   readonly validation: McNemar;
   readonly validationAccuracy: { readonly base: number; readonly best: number };
-  /** Held-out greedy accuracy of the last step's weights. */
-  readonly lastStep: number;
+  /** Held-out greedy answers of the last step's weights: right or wrong. */
+  readonly lastStep: readonly boolean[];
   /** Step at which each training question was first answered rightly by a rollout. */
   readonly firstSolved: ReadonlyMap<number, number>;
 }
@@ -76,7 +76,7 @@ export function summarise(outcome: Outcome) {
       n: questions.length,
       before: accuracyOf(before.greedy),
       after: accuracyOf(after.greedy),
-      lastStep: outcome.lastStep,
+      lastStep: shareOf(outcome.lastStep),
       intervals: { before: proportion(correct(before)), after: proportion(correct(after)) },
       gain,
       fixed,
@@ -131,7 +131,7 @@ function byGroup({ world, before, after }: Outcome, nameOf: (q: Question) => str
 }
 
 /** One row for each question that was measured or trained on. */
-export function* ledgerRows({ world, before, after, firstSolved }: Outcome) {
+export function* ledgerRows({ world, before, after, lastStep, firstSolved }: Outcome) {
   for (const [i, question] of world.questions("test").entries()) {
     yield {
       ...ledgerKey(question),
@@ -145,6 +145,7 @@ export function* ledgerRows({ world, before, after, firstSolved }: Outcome) {
       greedyAfter: after.greedy[i]!.text,
       correctBefore: before.greedy[i]!.correct,
       correctAfter: after.greedy[i]!.correct,
+      correctLast: lastStep[i],
     };
   }
   for (const [i, question] of world.questions("train").entries()) {

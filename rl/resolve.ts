@@ -95,6 +95,20 @@ export function resolveConfig(argv: readonly string[]): Resolved {
   return { help: null, config, hash: configHash(config), out, resume, dryRun, origins };
 }
 
+/**
+ * The settings of an object such as a config file holds, above its preset and its recipe. Throws a
+ * UserError that lists every problem.
+ */
+export function resolveSettings(values: JsonObject): TrainConfig {
+  const fields = fieldsOf(trainShape);
+  const problems = unknownKeys(values, fields);
+  const above = [{ origin: "settings", values }];
+  const merged = merge(fields, [baseLayer(null, above), ...recipeLayer(above), ...above]);
+  const config = validate(merged.values, fields, merged.origins, new Map(), problems);
+  if (problems.length > 0 || config === null) throw userErrorOf(problems);
+  return config;
+}
+
 /** The settings of a preset, with all that it leaves at the default. */
 export function presetConfig(preset: PresetName): TrainConfig {
   return trainShape.parse({ ...presets[preset], preset });

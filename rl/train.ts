@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { greedyAnswers, type Model } from "../eval/accuracy.ts";
+import { greedyAnswers } from "../eval/accuracy.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import type { World } from "../eval/worlds/world.ts";
 import { disposeParameters, parameterCount } from "../model/parameters.ts";
@@ -12,7 +12,6 @@ import { baseModel } from "./base.ts";
 import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
 import {
   accessibilityOfTraining,
-  accuracyOf,
   asking,
   type BaseMeasurement,
   measure,
@@ -101,7 +100,9 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   // 5. The weights that validation chose, on entities that training never saw.
   const chosen = await choose(run, world, base);
   const after = await measure(chosen.model, world, config, progress, "after");
-  const lastStep = await lastAccuracy(policy, world, config);
+  // The last step's weights too: reported beside the chosen ones, never used.
+  const last = await greedyAnswers(asking(policy, world, world.questions("test"), config));
+  const lastStep = last.map(({ correct }) => correct);
   chosen.dispose();
   disposeParameters(policy.parameters);
   if (policy.lora) disposeParameters(policy.lora.adapters);
@@ -146,11 +147,6 @@ async function measuredOnce(
   const measured = await work();
   writeJson(path, measured);
   return measured;
-}
-
-/** Held-out accuracy of the last step's weights: reported beside the chosen ones, never used. */
-async function lastAccuracy(policy: Model, world: World, config: TrainConfig): Promise<number> {
-  return accuracyOf(await greedyAnswers(asking(policy, world, world.questions("test"), config)));
 }
 
 await runMain(main);

@@ -1,0 +1,120 @@
+/** C17: how far can a judge with known errors be trusted, before and after training against it? */
+
+import { aliasJudge } from "../eval/judge/alias.ts";
+import { type JudgedOutput, judgeReliability, type Rate } from "../eval/judge/reliability.ts";
+import { buildWorld } from "../eval/worlds/presets.ts";
+import { worldOf } from "../rl/config.ts";
+import { rewardOf } from "../rl/reward.ts";
+import { percent } from "../rl/table.ts";
+import { runMain } from "../rl/user_error.ts";
+import type { Experiment, Quantity } from "./claim.ts";
+import type { Lab } from "./lab.ts";
+import { reproduce } from "./main.ts";
+import { gainOf, pool } from "./pooled.ts";
+import { quantityText } from "./report/model.ts";
+import { runsOf, type Scale } from "./scale.ts";
+
+/** Error rates near what the paper reports of its judge: hardly a false positive, some misses. */
+const NOISE = { falsePositive: 0.02, falseNegative: 0.08 };
+/** Outputs that the paper had people judge, half of them before and half after training. */
+const STUDY = 200;
+
+const runs = (scale: Scale) =>
+  runsOf({ ...scale, seeds: scale.seeds.slice(0, 1) }, "voices", {
+    ...{ method: "grpo", reward: "noisy", rewardNoise: NOISE },
+  });
+
+export const experiment: Experiment = {
+  id: "c17_judge",
+  title: "A judge that errs",
+  question: "Does training against a judge with known error rates make its verdicts worse?",
+  claims: ["C17"],
+  runs,
+  async analyse(lab) {
+    const outputs = runs(lab.scale).flatMap((settings) => judged(lab, settings));
+    const { overall, before, after, change } = judgeReliability(outputs);
+    const some = (stage: JudgedOutput["stage"]) =>
+      outputs.filter((output) => output.stage === stage).slice(0, STUDY / 2);
+    const study = judgeReliability([...some("before"), ...some("after")]);
+    const quantities = [
+      quantity("judge.agreement", "agreement with the truth", overall.agreement),
+      quantity(
+        "judge.false-positives",
+        "false positives among wrong outputs",
+        overall.falsePositives,
+      ),
+      quantity("judge.wrongly-paid", "wrong ones among paid outputs, after", after.wronglyPaid),
+      gainOf(
+        { id: "judge.gain", label: "gain of training against it" },
+        pool(lab, runs(lab.scale)),
+      ),
+    ];
+    const points = [change.estimate, change.low, change.high].map((x) =>
+      x === null ? "n/a" : (100 * x).toFixed(1),
+    );
+    const row = (name: string, one: typeof overall) => [
+      name,
+      `${one.judged}`,
+      ...[one.agreement, one.falsePositives, one.falseNegatives].map(rateText),
+      one.kappa.kappa === null ? "n/a" : one.kappa.kappa.toFixed(2),
+    ];
+    return {
+      sentences: [
+        ...quantities.map((q) => `${q.label}: ${quantityText(q)}.`),
+        `Agreement after minus before: ${points[0]} points [${points[1]}, ${points[2]}].`,
+      ],
+      quantities,
+      tables: [
+        {
+          title: `The judge (set: ${percent(NOISE.falsePositive)} false positives, ${percent(NOISE.falseNegative)} misses) against the truth`,
+          columns: ["outputs", "n", "agreement", "false positives", "misses", "kappa"].map(
+            (title, i) => ({ title, ...(i > 0 && { align: "right" as const }) }),
+          ),
+          rows: [
+            row("all, before", before),
+            row("all, after", after),
+            row(`${STUDY} as in the paper`, study.overall),
+            row("  of these before", study.before),
+            row("  of these after", study.after),
+          ],
+        },
+      ],
+      figures: [],
+      cautions: [
+        "There is no language model to judge here: the judge is the true one with errors at set " +
+          "rates, so this tests the study and the training, not a semantic judge. On 200 outputs its " +
+          "rates come with intervals of several points, and so do the paper's.",
+      ],
+    };
+  },
+};
+
+/** Every held-out answer of a run, judged by the truth and by the judge that paid for it. */
+function judged(lab: Lab, settings: ReturnType<typeof runs>[number]): JudgedOutput[] {
+  const { config, heldOut } = lab.run(settings);
+  const judge = rewardOf(config);
+  const questions = new Map(
+    buildWorld(worldOf(config))
+      .questions("test")
+      .map((question) => [question.id, question]),
+  );
+  return heldOut.flatMap(({ id, greedyBefore, greedyAfter }) => {
+    const question = questions.get(id)!;
+    const one = (stage: JudgedOutput["stage"], text: string): JudgedOutput => ({
+      stage,
+      truth: aliasJudge(question, text).correct,
+      verdict: judge(question, text, { step: 0, row: 0 }).correct,
+    });
+    return [one("before", greedyBefore), one("after", greedyAfter)];
+  });
+}
+
+const rateText = ({ rate, low, high }: Rate): string =>
+  rate === null ? "n/a" : percent({ value: rate, low, high });
+
+const quantity = (id: string, label: string, { rate, low, high, trials }: Rate): Quantity => ({
+  ...{ id, label, unit: "ratio", basis: `${trials} outputs` },
+  ...(rate === null ? { estimate: null, low: null, high: null } : { estimate: rate, low, high }),
+});
+
+if (import.meta.main) await runMain(() => reproduce([experiment], process.argv.slice(2)));

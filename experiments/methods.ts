@@ -1,0 +1,49 @@
+/** The methods that are compared, as settings; and their rates, each tuned with the same budget. */
+
+import type { PartialConfig } from "../rl/presets.ts";
+import { merged, runsOf, type Scale, type WorldKind } from "./scale.ts";
+
+export interface Compared {
+  readonly name: string;
+  readonly settings: PartialConfig;
+  /** Left out of the quick reproduction. */
+  readonly fullOnly?: boolean;
+}
+
+export const grpo: Compared = { name: "GRPO", settings: { method: "grpo" } };
+export const ppo: Compared = { name: "PPO", settings: { method: "ppo" } };
+export const rft: Compared = { name: "RFT", settings: { method: "rft" } };
+export const sft: Compared = { name: "SFT", settings: { method: "sft" } };
+export const dpo: Compared = { name: "DPO", settings: { method: "dpo" } };
+export const random: Compared = {
+  name: "random reward",
+  settings: { method: "grpo", reward: "random" },
+};
+
+export const compared: readonly Compared[] = [
+  grpo,
+  { name: "Dr. GRPO", settings: { recipe: "dr-grpo" }, fullOnly: true },
+  { name: "DAPO", settings: { recipe: "dapo" }, fullOnly: true },
+  ...[ppo, rft, sft, dpo, random],
+];
+
+export const methodsOf = ({ name }: Scale): readonly Compared[] =>
+  compared.filter(({ fullOnly }) => name === "full" || !fullOnly);
+
+/**
+ * Rates where they differ from the preset's, by validation on a world that no result uses
+ * (seed 101, four rates a method; experiments/LOG.md).
+ */
+const tuned: Partial<Record<WorldKind, Readonly<Record<string, number>>>> = {};
+
+/** Runs of a method in a kind of world. Rates were tuned at the full scale's sizes. */
+export function methodRuns(
+  scale: Scale,
+  kind: WorldKind,
+  { name, settings }: Compared,
+  ...changes: readonly PartialConfig[]
+): PartialConfig[] {
+  const rate = scale.name === "full" ? tuned[kind]?.[name] : undefined;
+  const optimizer = rate === undefined ? {} : { optimizer: { learningRate: rate } };
+  return runsOf(scale, kind, merged(settings, optimizer, ...changes));
+}

@@ -1,0 +1,58 @@
+/** The report as Markdown, with its figures as files beside it. */
+
+import { markdownTable, type Table } from "../../rl/table.ts";
+import type { Line, Report, Study } from "./model.ts";
+import { quantityText } from "./model.ts";
+import { how, summary, terms } from "./words.ts";
+
+export function markdown(report: Report): string {
+  const { paper, lines, studies, worlds, command } = report;
+  const notYet = lines.filter(({ verdict }) => verdict !== "yes");
+  return `${[
+    `# ${paper.title}: at toy scale`,
+    summary(report),
+    "## What does not show here",
+    notYet.length === 0
+      ? "Every claim came out in the paper's direction."
+      : notYet.map(shortfall).join("\n"),
+    "## Claim by claim",
+    markdownTable(claimTable(lines)),
+    ...studies.map(section),
+    "## Words",
+    terms.map(([word, meaning]) => `- **${word}**: ${meaning}`).join("\n"),
+    "## How it was made",
+    how,
+    `\`\`\`\n${command}\n\`\`\``,
+    ...worlds.map((world) => `\`\`\`\n${world}\n\`\`\``),
+    `${paper.source}. ${paper.note}`,
+  ].join("\n\n")}\n`;
+}
+
+export function claimTable(lines: readonly Line[]): Table {
+  return {
+    columns: ["", "claim", "paper", "here", "same direction?"].map((title) => ({ title })),
+    rows: lines.map(({ id, claim, reported, source, ours, verdict }) => [
+      ...[id, claim],
+      reported === undefined ? "not asked there" : `${reported}${source ? ` (${source})` : ""}`,
+      ours.join("; "),
+      verdict,
+    ]),
+  };
+}
+
+const shortfall = ({ id, claim, verdict, rules, cautions }: Line): string =>
+  `- **${id}, ${verdict}.** ${claim} ${rules.join("; ")}. ${cautions.join(" ")}`;
+
+function section({ title, question, claims, finding, runs }: Study): string {
+  const { sentences, quantities, tables, figures, cautions } = finding;
+  return [
+    `## ${title} (${claims.join(", ")})`,
+    `*${question}*`,
+    sentences.join(" "),
+    ...figures.map(({ name, title, caption }) => `![${title}](${name}.svg)\n\n${caption}`),
+    ...tables.map(markdownTable),
+    ...quantities.map((q) => `- ${q.label}: ${quantityText(q)} (${q.basis})`),
+    ...cautions.map((caution) => `> ${caution}`),
+    `Runs: ${runs.map((hash) => `\`${hash}\``).join(", ") || "none"}`,
+  ].join("\n\n");
+}

@@ -1,0 +1,101 @@
+/** A report as data: every claim with the paper's words, our quantities and the verdict. */
+
+import { readFileSync } from "node:fs";
+import {
+  type Answer,
+  type Finding,
+  outcomeOf,
+  type Quantity,
+  readPaper,
+  readRules,
+  verdictOf,
+} from "../claim.ts";
+import type { Scale } from "../scale.ts";
+
+export interface Study {
+  readonly id: string;
+  readonly title: string;
+  readonly question: string;
+  readonly claims: readonly string[];
+  readonly finding: Finding;
+  /** Hashes of the runs that it rests on. */
+  readonly runs: readonly string[];
+}
+
+/** One row of the first table. */
+export interface Line {
+  readonly id: string;
+  readonly claim: string;
+  /** The paper's words, or that they were not available; undefined: the paper does not ask it. */
+  readonly reported: string | undefined;
+  readonly source: string;
+  /** "+41.2 points [38.9, 43.6]", one for each rule. */
+  readonly ours: readonly string[];
+  readonly basis: string;
+  readonly rules: readonly string[];
+  readonly verdict: Answer;
+  readonly cautions: readonly string[];
+  /** The study that it rests on. */
+  readonly study: string;
+}
+
+export interface Report {
+  readonly scale: Scale["name"];
+  readonly command: string;
+  readonly paper: { readonly title: string; readonly source: string; readonly note: string };
+  readonly lines: readonly Line[];
+  readonly studies: readonly Study[];
+  /** Parameters of each world, and of the models, as text. */
+  readonly worlds: readonly string[];
+}
+
+const digits = (unit: Quantity["unit"]) => (unit === "ratio" || unit === "number" ? 2 : 1);
+
+/** "+41.2 points [38.9, 43.6]" */
+export function quantityText({ estimate, low, high, unit, basis }: Quantity): string {
+  if (estimate === null) return basis;
+  const text = (x: number) => x.toFixed(digits(unit));
+  const sign = unit === "points" && estimate > 0 ? "+" : "";
+  const name = { points: " points", percent: " %", ratio: "", number: "" }[unit];
+  const range = low === null || high === null ? "" : ` [${text(low)}, ${text(high)}]`;
+  return `${sign}${text(estimate)}${name}${range}`;
+}
+
+const sourceText = { text: "the paper's text", secondary: "told elsewhere", missing: "" };
+
+interface Ours {
+  readonly id: string;
+  readonly claim: string;
+}
+
+/** Every claim that a study speaks to, in the paper's order, ours behind them. */
+export function linesOf(studies: readonly Study[]): Line[] {
+  const [paper, rules] = [readPaper(), readRules()];
+  const ours = JSON.parse(readFileSync(new URL("../ours.json", import.meta.url), "utf8")) as Ours[];
+  const quantities = studies.flatMap(({ finding }) => finding.quantities);
+  const claims = [
+    ...paper.claims.map(({ id, claim, reported, place, tag }) => ({
+      ...{ id, claim, reported: reported ?? "not available to us" },
+      source: [place, sourceText[tag]].filter(Boolean).join(", "),
+    })),
+    ...ours.map(({ id, claim }) => ({ id, claim, reported: undefined, source: "" })),
+  ];
+  return claims.flatMap((one) => {
+    const study = studies.find((each) => each.claims.includes(one.id));
+    if (study === undefined) return [];
+    const own = rules[one.id];
+    if (own === undefined) throw new RangeError(`verdicts.json has no rule for ${one.id}`);
+    const told = own.map(({ quantity }) => quantities.find(({ id }) => id === quantity));
+    return [
+      {
+        ...one,
+        ours: told.map((q) => (q === undefined ? "" : `${q.label}: ${quantityText(q)}`)),
+        basis: [...new Set(told.map((q) => q?.basis ?? ""))].join("; "),
+        rules: own.map((rule, i) => `${rule.because}: ${outcomeOf(rule, told[i])}`),
+        verdict: verdictOf(own, quantities),
+        cautions: study.finding.cautions,
+        study: study.id,
+      },
+    ];
+  });
+}
