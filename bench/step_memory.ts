@@ -1,6 +1,7 @@
 /** How much memory a training step takes at most, beside what it cannot do without. */
 
 import type { WasmDevice } from "../tensor/device/wasm/device.ts";
+import { bytesOf } from "../tensor/dtype.ts";
 
 export interface StepMemory {
   /** Most bytes in use at once: tensors, and what kernels borrow for packed copies. */
@@ -26,7 +27,7 @@ export async function memoryOf(
   device.run = (definition, call) => {
     if (forwardBytes === 0 && definition.name.endsWith("Vjp")) {
       const outputs = call.outputs.reduce(
-        (sum, { shape }) => sum + 4 * shape.reduce(product, 1),
+        (sum, { shape, dtype }) => sum + bytesOf(dtype) * shape.reduce(product, 1),
         0,
       );
       forwardBytes = arena.liveBytes - outputs;

@@ -1,5 +1,6 @@
 /** Number formats of safetensors files, and how each becomes f32, f64 or i32. */
 
+import { halfToFloat } from "../tensor/mod.ts";
 import { UserError } from "./errors.ts";
 
 export type Values = Float32Array | Float64Array | Int32Array;
@@ -22,16 +23,6 @@ export const formats: ReadonlyMap<string, Format> = new Map<string, Format>([
   ["U8", { bytes: 1, decode: (bytes) => Int32Array.from(new Uint8Array(bytes)) }],
   ["BOOL", { bytes: 1, decode: truthValues }],
 ]);
-
-/** IEEE 754 binary16: 1 sign, 5 exponent and 10 fraction bits. */
-export function halfToFloat(half: number): number {
-  const sign = half & 0x8000 ? -1 : 1;
-  const exponent = (half >> 10) & 0x1f;
-  const fraction = half & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
 
 /** bfloat16 is the upper half of an f32. */
 function brainToFloat(bytes: ArrayBuffer): Float32Array {

@@ -1,6 +1,7 @@
 /** Weights as decoding reads them: those of one input side by side, copied once for many passes. */
 
 import { concat, keep, noGrad, scope, type Tensor } from "../tensor/mod.ts";
+import { stored } from "./stored.ts";
 
 /**
  * Copies of weights by name, made when they are first asked for. A copy doesn't see its weights
@@ -9,17 +10,17 @@ import { concat, keep, noGrad, scope, type Tensor } from "../tensor/mod.ts";
 export type PackedWeights = Map<string, Tensor>;
 
 /**
- * [W₁ᵀ W₂ᵀ …] for weights [out in], as [in Σout]: rows that a product streams through. Biases [out]
- * become [Σout].
+ * [W₁ᵀ W₂ᵀ …] for weights [out in], as [in Σout]: rows that a product streams through, in f16 where
+ * the device stores that. Biases [out] become [Σout].
  */
 export function pack(store: PackedWeights, name: string, weights: readonly Tensor[]): Tensor {
   const known = store.get(name);
   if (known !== undefined) return known;
-  const columns = () =>
-    concat(
-      weights.map((weight) => (weight.rank === 1 ? weight : weight.transpose())),
-      -1,
-    );
+  const columns = (): Tensor => {
+    if (weights[0]!.rank === 1) return concat(weights, -1);
+    const turned = weights.map((weight) => weight.transpose());
+    return stored(concat(turned, -1));
+  };
   const made = keep(noGrad(() => scope(columns)));
   store.set(name, made);
   return made;

@@ -8,6 +8,7 @@ import { type Facts, factsOf } from "./families.ts";
 import { type PackedWeights, pack } from "./packed.ts";
 import { headName, type ParameterTree, parameter } from "./parameters.ts";
 import { type RopeTables, ropeTables } from "./rope.ts";
+import { stored } from "./stored.ts";
 
 export interface HiddenOptions {
   /** i32 [b t]: the place of each token in its sequence. Default 0 … t-1 in every row. */
@@ -115,7 +116,7 @@ function feedForward(x: Tensor, layer: number, pass: Pass): Tensor {
 function perceptron(x: Tensor, name: string, pass: Pass): Tensor {
   const bias = pass.facts.feedForwardBias;
   const [gate, up] = linear(x, name, ["gate_proj", "up_proj"], pass, bias);
-  return linear(gate!.swiGlu(up!), name, ["down_proj"], pass, bias)[0]!;
+  return linear(stored(gate!).swiGlu(stored(up!)), name, ["down_proj"], pass, bias)[0]!;
 }
 
 const norm = (x: Tensor, name: string, { parameters, config }: Pass): Tensor =>
@@ -134,11 +135,12 @@ function linear(
   const weights = all("weight");
   const biases = bias ? all("bias") : undefined;
   const plus = (y: Tensor, b: Tensor | undefined): Tensor => (b ? y.add(b) : y);
+  const input = stored(x);
   if (packed === undefined) {
-    return weights.map((weight, i) => plus(x.matmul(weight.transpose()), biases?.[i]));
+    return weights.map((weight, i) => plus(input.matmul(stored(weight).transpose()), biases?.[i]));
   }
   const name = `${module}.${parts[0]}`;
-  const product = x.matmul(pack(packed, name, weights));
+  const product = input.matmul(pack(packed, name, weights));
   const together = plus(product, biases && pack(packed, `${name}.bias`, biases));
   let end = 0;
   return weights.map(({ shape }) => {
@@ -157,9 +159,9 @@ export function logits(
   packed?: PackedWeights,
 ): Tensor {
   return scope(() => {
-    const rows = states.reshape([-1, config.hidden_size]);
+    const rows = stored(states.reshape([-1, config.hidden_size]));
     const head = parameter(parameters, headName(config));
-    const scores = rows.matmul(packed ? pack(packed, "head", [head]) : head.transpose());
+    const scores = rows.matmul(packed ? pack(packed, "head", [head]) : stored(head).transpose());
     const tempered = temperature === 1 ? scores : scores.div(temperature);
     return tempered.reshape([...states.shape.slice(0, -1), config.vocab_size]);
   });
@@ -202,9 +204,9 @@ export function tokenLogProbs(
     const wanted = index ? pick(targets, index) : targets.reshape([size]);
     const count = wanted.size;
     const keepLogits = isRecording() && count * config.vocab_size <= MOST_LOGITS;
-    const head = parameter(parameters, headName(config));
+    const head = stored(parameter(parameters, headName(config)));
     const form = { temperature, keepLogits, ...(chunk !== undefined && { chunk }) };
-    const [found] = own.linearLogProb(head, wanted, form);
+    const [found] = stored(own).linearLogProb(head, wanted, form);
     const placed = index ? found.reshape([count, 1]).scatterRows(index, size) : found;
     return placed.reshape(tokens.shape);
   });

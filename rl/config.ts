@@ -142,6 +142,10 @@ export const trainShape = z.strictObject({
     .enum(["f32", "f16"])
     .default("f32")
     .describe("What products on webgpu round their operands to; sums stay f32"),
+  storage: z
+    .enum(["f32", "f16"])
+    .default("f32")
+    .describe("What products read weights and activations in; f16 halves what backward keeps"),
   wide: z
     .boolean()
     .default(false)
@@ -187,10 +191,11 @@ export function worldOf(config: TrainConfig): WorldConfig {
 
 /** Hash of all that decides the weights of the pre-trained base model: the key of its cache. */
 export function baseModelHash(config: TrainConfig): string {
-  const { model, pretrain, device, deterministic, matmulPrecision } = config;
+  const { model, pretrain, device, deterministic, matmulPrecision, storage } = config;
   const [world, seed] = [worldOf(config), seedsOf(config).pretrain];
   const half = matmulPrecision === "f32" ? {} : { matmulPrecision };
-  const arithmetic = { device, deterministic, ...half };
+  const stored = storage === "f32" ? {} : { storage };
+  const arithmetic = { device, deterministic, ...half, ...stored };
   return configHash({ world, model, pretrain, ...arithmetic, seed, version: pretrainingVersion });
 }
 
@@ -211,12 +216,17 @@ function worldProblems(config: TrainConfig): string[] {
   return (error?.issues ?? []).map(({ path, message }) => `world.${path.join(".")}: ${message}`);
 }
 
-function deviceProblems({ device, matmulPrecision, wide, deterministic }: TrainConfig): string[] {
+function deviceProblems(config: TrainConfig): string[] {
+  const { device, matmulPrecision, storage, wide, deterministic } = config;
   const wasmOnly = [wide && "wide", deterministic && "deterministic"].filter(Boolean).join(" and ");
   return when(
     [
       matmulPrecision === "f16" && !device.startsWith("webgpu"),
       `matmulPrecision f16 on device ${device}: only webgpu has it; use --device webgpu, or f32`,
+    ],
+    [
+      storage === "f16" && device === "reference",
+      "storage f16 on device reference: it widens all to f64; use --device wasm or webgpu, or f32",
     ],
     [wasmOnly !== "" && device !== "wasm", `${wasmOnly} on device ${device}: only wasm has it`],
   );

@@ -44,10 +44,10 @@ async function main(): Promise<void> {
 
 /** Says which GPU it is, for that is not the user's choice alone. */
 async function chooseDevice(config: TrainConfig): Promise<void> {
-  const { device, wide, deterministic, matmulPrecision } = config;
+  const { device, wide, deterministic, matmulPrecision, storage } = config;
   const name = device as Parameters<typeof setDevice>[0];
-  const options = device === "wasm" ? { wide, deterministic } : { matmulPrecision };
-  const made = await setDevice(name, options).catch((error: Error) => {
+  const own = device === "wasm" ? { wide, deterministic } : { matmulPrecision };
+  const made = await setDevice(name, { ...own, storage }).catch((error: Error) => {
     throw new UserError(error.message);
   });
   if ("description" in made) console.log(`webgpu: ${made.description}`);

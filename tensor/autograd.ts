@@ -34,10 +34,11 @@ export class Graph {
     options: unknown,
   ) {
     const keeps = ("keeps" in definition ? definition.keeps : undefined) ?? "inputs";
-    const values = keeps === "inputs" || keeps === "both";
+    const values = (i: number): boolean =>
+      typeof keeps === "string" ? keeps === "inputs" || keeps === "both" : keeps.includes(i);
     this.definition = definition;
     this.options = options;
-    this.inputs = inputs.map((t) => t.alias({ values }));
+    this.inputs = inputs.map((t, i) => t.alias({ values: values(i) }));
     this.#versions = this.inputs.map((t) => t.holds.storage?.version ?? 0);
     this.variables = outputs.map((_, slot) => ({ graph: this, slot }));
     // The output's own handles count this node; these aliases must not, or it would keep itself.

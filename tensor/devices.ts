@@ -2,13 +2,12 @@
 
 import { currentDevice, reference, setDefaultDevice, useDevice } from "./create.ts";
 import type { Device } from "./device/device.ts";
-import { WasmDevice } from "./device/wasm/device.ts";
-import type { MachineOptions } from "./device/wasm/machine.ts";
+import { WasmDevice, type WasmOptions } from "./device/wasm/device.ts";
 import { WebGpuDevice } from "./device/webgpu/device.ts";
 import { findGpu, type GpuOptions } from "./device/webgpu/gpu.ts";
 import { deviceWithHalf } from "./ops/wgsl/gemm_probe.ts";
 
-export type WasmOptions = MachineOptions;
+export type { WasmOptions };
 
 let wasm: WasmDevice | undefined;
 const sharedWasm = (): Device => {
@@ -34,8 +33,12 @@ export async function setDevice(
     const wanted = adapter === "" ? {} : { adapter };
     const asked = { ...wanted, ...(options as GpuOptions) };
     const find = () => findGpu(asked);
-    const half = asked.matmulPrecision === "f16";
-    useDevice(half ? await deviceWithHalf(find) : new WebGpuDevice(await find()));
+    const { matmulPrecision, storage = "f32" } = asked;
+    const half = matmulPrecision === "f16";
+    const made = half
+      ? deviceWithHalf(find, { storage })
+      : new WebGpuDevice(await find(), { storage });
+    useDevice(await made);
   } else {
     throw new TypeError(
       `setDevice: "${name}" is not a device; there are wasm, webgpu and reference`,

@@ -3,7 +3,7 @@
 import { Graph, isRecording, noGrad } from "./autograd.ts";
 import { scalar } from "./create.ts";
 import type { Device } from "./device/device.ts";
-import type { DType } from "./dtype.ts";
+import { type DType, isReal } from "./dtype.ts";
 import { type Definition, type KernelCall, setApply, type Types } from "./op.ts";
 import { scope } from "./scope.ts";
 import { isContiguous, rowMajor, type Shape, sameShape, sizeOf } from "./shape.ts";
@@ -66,15 +66,21 @@ const sameTypes = (a: readonly DType[], b: readonly DType[]): boolean =>
 const sameShapes = (a: readonly Shape[], b: readonly Shape[]): boolean =>
   a.length === b.length && a.every((shape, i) => shape === b[i] || sameShape(shape, b[i]!));
 
+const accepted = (want: DType | "real"): readonly DType[] =>
+  want === "real" ? ["f32", "f16"] : [want];
+
 function outputTypes(definition: Definition, dtypes: readonly DType[], outputs: number): DType[] {
   const { name, types } = definition;
   const expected: Types["inputs"] = types?.inputs ?? dtypes.map(() => "f32" as const);
   let T: DType | undefined;
   dtypes.forEach((dtype, i) => {
     const want = expected[Math.min(i, expected.length - 1)]!;
-    const allowed = want === "T" ? (T === undefined ? (types!.T ?? ["f32"]) : [T]) : [want];
+    const allowed = want === "T" ? (T === undefined ? (types!.T ?? ["f32"]) : [T]) : accepted(want);
     if (!allowed.includes(dtype)) {
-      throw new TypeError(`${name}: input ${i} is ${dtype}, expected ${allowed.join(" or ")}`);
+      const how = dtype === "f16" ? "; f16 only stores numbers: use toF32() before it" : "";
+      throw new TypeError(
+        `${name}: input ${i} is ${dtype}, expected ${allowed.join(" or ")}${how}`,
+      );
     }
     if (want === "T") T = dtype;
   });
@@ -121,7 +127,7 @@ function dispatch(definition: Definition, inputs: Tensor[], options: unknown): T
   const shapes = inputs.map((t) => t.shape);
   const dtypes = inputs.map((t) => t.dtype);
   const planned = plan(definition, shapes, dtypes, options);
-  const real = planned.dtypes.length === 0 || planned.dtypes.includes("f32");
+  const real = planned.dtypes.length === 0 || planned.dtypes.some(isReal);
   const tracked = real && isRecording() && inputs.some((t) => t.variable !== undefined);
   if (definition.updates !== undefined) {
     if (tracked) throw new Error(`${definition.name}: writes in place; detach() its inputs first`);
@@ -138,7 +144,8 @@ function dispatch(definition: Definition, inputs: Tensor[], options: unknown): T
   // A fused op without a VJP of its own gets its gradient from its composed form.
   if ("composed" in definition && (!device.supports(definition) || (tracked && !definition.vjp))) {
     return scope(() => {
-      const results = [definition.composed(inputs, options as never)].flat() as Tensor[];
+      const wide = inputs.map((t) => (t.dtype === "f16" ? t.toF32() : t));
+      const results = [definition.composed(wide, options as never)].flat() as Tensor[];
       // An output that one operand alone does not reach may come out smaller than promised.
       return results.map((t, i) => {
         const shape = planned.outputs[i]!;
@@ -207,8 +214,7 @@ function record(
 ): Tensor[] {
   const graph = new Graph(definition, inputs, outputs, options);
   return outputs.map((t, slot) => {
-    const differentiable = t.dtype === "f32";
-    const variable = differentiable ? graph.variables[slot] : undefined;
+    const variable = isReal(t.dtype) ? graph.variables[slot] : undefined;
     const result = new Tensor(t, t.device, t.storage, variable);
     t.dispose();
     return result;

@@ -2,6 +2,10 @@
 
 import type { DType } from "./dtype.ts";
 
+/** What a formula computes with; an f16 operand is f32 to it. */
+export type ScalarType = Exclude<DType, "f16">;
+export const scalarType = (dtype: DType): ScalarType => (dtype === "f16" ? "f32" : dtype);
+
 export type UnaryName =
   | "neg"
   | "abs"
@@ -52,17 +56,17 @@ type Other = Expression | number;
 /** A typed scalar expression; methods build larger ones. A shared subtree is computed once. */
 export class Expression {
   readonly node: Node;
-  readonly dtype: DType;
+  readonly dtype: ScalarType;
 
-  constructor(node: Node, dtype: DType) {
+  constructor(node: Node, dtype: ScalarType) {
     this.node = node;
     this.dtype = dtype;
   }
 
-  static input(index: number, dtype: DType): Expression {
+  static input(index: number, dtype: ScalarType): Expression {
     return new Expression({ kind: "input", index }, dtype);
   }
-  static constant(value: number, dtype: DType = "f32"): Expression {
+  static constant(value: number, dtype: ScalarType = "f32"): Expression {
     return new Expression({ kind: "constant", value }, dtype);
   }
 
@@ -90,7 +94,7 @@ export class Expression {
   floor = (): Expression => this.#unary("floor");
   /** 1/(1+exp(-x)). */
   sigmoid = (): Expression => this.#unary("sigmoid");
-  to = (dtype: DType): Expression => {
+  to = (dtype: ScalarType): Expression => {
     if (dtype === this.dtype) return this;
     return this.#unary(dtype === "f32" ? "toF32" : dtype === "i32" ? "toI32" : "toBool", dtype);
   };
@@ -101,13 +105,13 @@ export class Expression {
     return new Expression({ kind: "where", condition: this, a: x, b: y }, dtype);
   };
 
-  #unary(name: UnaryName, dtype: DType = this.dtype): Expression {
+  #unary(name: UnaryName, dtype: ScalarType = this.dtype): Expression {
     return new Expression({ kind: "unary", name, x: this }, dtype);
   }
-  #binary(name: BinaryName, b: Other, dtype: DType = this.dtype): Expression {
+  #binary(name: BinaryName, b: Other, dtype: ScalarType = this.dtype): Expression {
     return new Expression({ kind: "binary", name, a: this, b: lift(b, this.dtype) }, dtype);
   }
 }
 
-const lift = (value: Other, dtype: DType): Expression =>
+const lift = (value: Other, dtype: ScalarType): Expression =>
   value instanceof Expression ? value : Expression.constant(value, dtype);

@@ -27,6 +27,7 @@ export type { Buffer, Device, View } from "./device/device.ts";
 export { ReferenceDevice } from "./device/reference.ts";
 export { setDevice, type WasmOptions } from "./devices.ts";
 export type { DType, TypedArray } from "./dtype.ts";
+export { halfBits, halfToFloat, roundToHalf } from "./half.ts";
 export { firstNonFinite, type NonFinite } from "./non_finite.ts";
 export { type Definition, isMissing } from "./op.ts";
 export { concat } from "./ops/gather.ts";

@@ -1,6 +1,7 @@
 /** Which op was the first to give NaN or an infinity: for the message of a run that must stop. */
 
 import type { Device, View } from "./device/device.ts";
+import { isReal } from "./dtype.ts";
 import type { Shape } from "./shape.ts";
 
 export interface NonFinite {
@@ -16,7 +17,7 @@ const firstOdd = (values: ArrayLike<number>): number | undefined =>
   Array.from(values).find((x) => !Number.isFinite(x));
 
 /**
- * Runs `body` on `device` and looks at the f32 outputs of every kernel, in the order of launches.
+ * Runs `body` on `device` and looks at the real outputs of every kernel, in the order of launches.
  * Undefined: all were finite. Every value is read back: for finding a fault, not for training.
  */
 export async function firstNonFinite(
@@ -26,7 +27,7 @@ export async function firstNonFinite(
   const found: Promise<NonFinite | undefined>[] = [];
   const { run } = device;
   const odd = async (views: readonly View[]): Promise<number | undefined> => {
-    const real = views.filter(({ dtype }) => dtype === "f32");
+    const real = views.filter(({ dtype }) => isReal(dtype));
     const values = await Promise.all(real.map((view) => device.read(view)));
     return values.map(firstOdd).find((x) => x !== undefined);
   };

@@ -79,9 +79,12 @@ export interface Draw {
   choice<T>(items: readonly T[]): T;
 }
 
-/** Element types of inputs and outputs; "T" is one type of `T`, the same in every place. */
+/**
+ * Element types of inputs and outputs. "T" is one type of `T`, the same in every place; "real" is
+ * f32, or f16 that the op reads as f32: a kernel that does not read it itself gets an f32 copy.
+ */
 export interface Types {
-  readonly inputs: readonly (DType | "T")[];
+  readonly inputs: readonly (DType | "T" | "real")[];
   readonly outputs: readonly (DType | "T")[];
   readonly T?: readonly DType[];
 }
@@ -105,13 +108,15 @@ interface Common<O, S extends string> {
   readonly sample?: (draw: Draw) => Sample<O>;
   /** Largest |device - reference| / (1 + |reference|) that an f32 device may show. Default 1e-5. */
   readonly tolerance?: number;
-  /** What the VJP reads; anything else may be freed before backward. Default "inputs". */
-  readonly keeps?: "inputs" | "outputs" | "both" | "nothing";
+  /** What the VJP reads, or which inputs; else may be freed before backward. Default "inputs". */
+  readonly keeps?: "inputs" | "outputs" | "both" | "nothing" | readonly number[];
   /** Indices of f32 inputs that are constants to a fused op's own VJP. */
   readonly constants?: readonly number[];
   /** Indices of inputs that the op overwrites in place (of how many); it has no gradient. */
   readonly updates?: readonly number[] | ((inputs: number) => readonly number[]);
   readonly flops?: (dims: Dims<S>) => number;
+  /** Why the gradient is the cotangent as it is, though the result is a step function of the input. */
+  readonly straightThrough?: string;
 }
 
 /** An op with its own definition: naive f64 loops, or a view rule. */

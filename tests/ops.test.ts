@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
+import { isReal } from "../tensor/dtype.ts";
 import { arityOf, plan } from "../tensor/engine.ts";
 import {
   type Device,
@@ -17,7 +18,16 @@ import {
 } from "../tensor/mod.ts";
 import { type Definition, isMissing, type Vjp } from "../tensor/op.ts";
 import { GuardedWasmDevice } from "./support/guarded.ts";
-import { type Drawn, invoke, materialise, RUNS, SEED, samples } from "./support/samples.ts";
+import {
+  type Drawn,
+  invoke,
+  materialise,
+  RUNS,
+  realOutputs,
+  SEED,
+  samples,
+  withLeaves,
+} from "./support/samples.ts";
 
 type Op = ((...args: unknown[]) => unknown) & { definition: Definition };
 
@@ -44,21 +54,20 @@ const wiggle = (size: number, purpose: string): Float64Array => {
 
 /** Σ outputs · fixed random weights: one number that depends on every output element. */
 function weighted(outputs: readonly Tensor[]): Tensor {
-  const real = outputs.filter((t) => t.dtype === "f32");
-  const parts = real.map((t, k) => {
+  const parts = realOutputs(outputs).map((t, k) => {
     const u = tensor(wiggle(t.size, `u${k}`), t.shape, { device: t.device });
     return t.mul(u).sum();
   });
   return parts.reduce((a, b) => a.add(b));
 }
 
-/** Gradients of `weighted(op(inputs))` for the f32 inputs; null elsewhere. */
+/** Gradients of `weighted(op(inputs))` for the real inputs; null elsewhere. */
 function gradientsOf(op: Op, drawn: Drawn, device: Device, packed = false): (Tensor | null)[] {
-  const inputs = materialise(drawn, device, packed);
-  const leaves = inputs.filter((t) => t.dtype === "f32").map((t) => t.requireGrad());
+  const { inputs, leaves } = withLeaves(materialise(drawn, device, packed));
   const loss = weighted(invoke(op, op.definition, inputs, drawn.options));
-  const found = gradients(loss, leaves);
-  return inputs.map((t) => (leaves.includes(t) ? found[leaves.indexOf(t)]! : null));
+  const wanted = leaves.filter((t) => t !== null);
+  const found = gradients(loss, wanted);
+  return leaves.map((t) => (t === null ? null : found[wanted.indexOf(t)]!));
 }
 
 function close(actual: Tensor, expected: Tensor, tolerance: number, what: string): void {
@@ -157,6 +166,21 @@ function gradientTests(op: Op): void {
     scope(() =>
       weighted(invoke(op, definition, materialise(drawn, reference, true), drawn.options)).item(),
     );
+
+  if (definition.straightThrough !== undefined) {
+    test("gradient is the cotangent as it is", () => {
+      check(
+        fc.property(samples(definition, "small"), (drawn) => {
+          withoutLeak(reference, () => {
+            const [g] = gradientsOf(op, drawn, reference);
+            const u = wiggle(g!.size, "u0");
+            assert.deepEqual([...g!.dataSync()], [...u]);
+          });
+        }),
+      );
+    });
+    return;
+  }
 
   test("gradient agrees with central differences in f64", () => {
     check(
@@ -297,7 +321,7 @@ function deviceTests(op: Op, device: Device): void {
   test(`${device.name}: gradient equals the f64 reference`, () => {
     check(
       fc.property(samples(definition, "edges"), (drawn) => {
-        if (drawn.inputs.some(({ dtype }, i) => dtype !== "f32" && isT(definition, i))) return;
+        if (drawn.inputs.some(({ dtype }, i) => !isReal(dtype) && isT(definition, i))) return;
         scope(() =>
           withoutLeak(device, () => {
             const mine = gradientsOf(op, drawn, device);

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { loadModel, loadOptimizer, saveModel, saveOptimizer } from "../model/checkpoint.ts";
-import { halfToFloat } from "../model/dtypes.ts";
 import { UserError } from "../model/errors.ts";
 import { AdamW } from "../model/optimizer.ts";
 import {
@@ -17,6 +16,7 @@ import {
   type StoredTensor,
   writeSafetensors,
 } from "../model/safetensors.ts";
+import { halfToFloat } from "../tensor/half.ts";
 import { assetFolder, onDevices, tinyModel } from "./tiny_model.ts";
 
 /** A file of the given header text and data. */

@@ -137,7 +137,7 @@ ${refusals(results)}
 
 ## The webgpu device
 
-Not run on a GPU. \`bun run bench/gpu.ts\` measures it there, beside PyTorch; \`bench/pack-gpu.sh\`
+GPU: not run on a GPU. \`bun run bench/gpu.ts\` measures it there, beside PyTorch; \`bench/pack-gpu.sh\`
 makes a folder for a machine without a network.
 `;
 }

@@ -24,6 +24,8 @@ export interface Device {
   readonly name: string;
   /** False: values arrive later, and only `read` can wait for them. */
   readonly readsSync: boolean;
+  /** Where "f16", models keep weights and activations in f16 wherever products read them. */
+  readonly storage: "f32" | "f16";
   /** Buffers that are allocated and not yet freed. */
   readonly liveBuffers: number;
   readonly liveBytes: number;

@@ -1,6 +1,7 @@
 /** The reference device: f64 and plain loops. Slow on purpose; the truth of every test. */
 
 import type { DType } from "../dtype.ts";
+import { roundToHalf } from "../half.ts";
 import type { Block, Definition, KernelCall } from "../op.ts";
 import { broadcastStrides, isContiguous, type Shape, sizeOf } from "../shape.ts";
 import { parseSignature } from "../signature.ts";
@@ -14,6 +15,7 @@ const memoryOf = (view: View): Float64Array => (view.buffer as ReferenceBuffer).
 export class ReferenceDevice implements Device {
   readonly name: string = "reference";
   readonly readsSync = true;
+  readonly storage = "f32";
   liveBuffers = 0;
   liveBytes = 0;
   peakBytes = 0;
@@ -31,15 +33,18 @@ export class ReferenceDevice implements Device {
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
-    (buffer as ReferenceBuffer).memory.set(values);
+    const { memory } = buffer as ReferenceBuffer;
+    memory.set(values);
+    if (buffer.dtype === "f16") roundAll(memory);
   }
 
-  readSync(view: View): Float64Array | Int32Array {
+  readSync(view: View): Float32Array | Float64Array | Int32Array {
     const values = packed(view, view.shape).data;
+    if (view.dtype === "f16") return Float32Array.from(values); // exact
     return view.dtype === "f32" ? values.slice() : Int32Array.from(values);
   }
 
-  async read(view: View): Promise<Float64Array | Int32Array> {
+  async read(view: View): Promise<Float32Array | Float64Array | Int32Array> {
     return this.readSync(view);
   }
 
@@ -56,8 +61,15 @@ export class ReferenceDevice implements Device {
       const outputs = call.outputs.map((view) => packed(view, view.shape));
       definition.reference({ inputs, outputs, dims, options: options as never });
     }
+    for (const view of call.outputs) {
+      if (view.dtype === "f16") roundAll(packed(view, view.shape).data);
+    }
   }
 }
+
+const roundAll = (values: Float64Array): void => {
+  for (const [i, x] of values.entries()) values[i] = roundToHalf(x);
+};
 
 /** Packed inputs; those of a signature are broadcast to the common "..." axes first. */
 function blocks({ shape }: Definition, { inputs, batch }: KernelCall): Block[] {

@@ -52,7 +52,7 @@ export const attention: Call<
       `attention: got ${shapes}, expected [b h t d], [b g s d], [b g s d], [b t] with g dividing h`,
     );
   },
-  types: { inputs: ["f32", "f32", "f32", "i32"], outputs: ["f32"] },
+  types: { inputs: ["real", "real", "real", "i32"], outputs: ["f32"] },
   composed: ([q, k, v, positions], { scale }) => {
     const [b, h, t, d] = q!.shape as [number, number, number, number];
     const [, g, s] = k!.shape as [number, number, number];
@@ -100,7 +100,7 @@ export const attentionVjp: Call<
     const [got, want] = [formatShape(g!), formatShape(q!)];
     throw new ShapeError(`attentionVjp: the cotangent has shape ${got}, expected q's ${want}`);
   },
-  types: { inputs: ["f32", "f32", "f32", "f32", "i32"], outputs: ["f32", "f32", "f32"] },
+  types: { inputs: ["f32", "real", "real", "real", "i32"], outputs: ["f32", "f32", "f32"] },
   composed: ([cotangent, q, k, v, positions], { scale }) => {
     const [b, h, t, d] = q!.shape as [number, number, number, number];
     const [, groups, s] = k!.shape as [number, number, number];
@@ -129,6 +129,7 @@ export const attentionVjp: Call<
 /** silu(gate) · up: the gated unit of https://arxiv.org/abs/2002.05202. */
 export const swiGlu: Call<[gate: Tensor, up: Tensor]> = fused({
   shape: "..., ... -> ...",
+  types: { inputs: ["real", "real"], outputs: ["f32"] },
   composed: ([gate, up]) => gate!.silu().mul(up!),
   expression: (gate, up) => gate.mul(gate.sigmoid()).mul(up),
   vjp: (g, [gate, up]) => g.swiGluVjp(gate!, up!),
@@ -140,6 +141,7 @@ export const swiGlu: Call<[gate: Tensor, up: Tensor]> = fused({
 export const swiGluVjp: Call<[g: Tensor, gate: Tensor, up: Tensor], [dgate: Tensor, dup: Tensor]> =
   fused({
     shape: "..., ..., ... -> ..., ...",
+    types: { inputs: ["f32", "real", "real"], outputs: ["f32", "f32"] },
     composed: ([g, gate, up]) => {
       const s = gate!.sigmoid();
       const slope = s.mul(gate!.mul(s.neg().add(1)).add(1));

@@ -161,7 +161,7 @@ export const where: Call<[condition: Tensor, a: Operand, b: Operand]> = elementw
 
 /** The same numbers as f32; true is 1. */
 export const toF32: Unary = elementwise({
-  types: { inputs: ["T"], outputs: ["f32"], T: ["f32", "i32", "bool"] },
+  types: { inputs: ["T"], outputs: ["f32"], T: ["f32", "i32", "bool", "f16"] },
   scalar: (x) => x,
   expression: (x) => x.to("f32"),
   vjp: (g) => [g],

@@ -25,7 +25,7 @@ export const embedding: Call<[table: Tensor, ids: Tensor]> = primitive({
     }
     return [[...ids!, table![1]!]];
   },
-  types: { inputs: ["f32", "i32"], outputs: ["f32"] },
+  types: { inputs: ["real", "i32"], outputs: ["f32"] },
   reference: ({ inputs: [table, ids], outputs: [out] }) => {
     const [v, d] = table!.shape as [number, number];
     checkIndices("embedding", ids!.data, v);

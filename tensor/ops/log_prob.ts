@@ -42,7 +42,7 @@ export const linearLogProb: Call<
     const [n, v] = checked("linearLogProb", shapes);
     return [[n], [keepLogits ? n : 0, v]];
   },
-  types: { inputs: ["f32", "f32", "i32"], outputs: ["f32", "f32"] },
+  types: { inputs: ["real", "real", "i32"], outputs: ["f32", "f32"] },
   composed: ([x, weight, targets], { temperature, keepLogits }) => {
     const logits = x!.matmul(weight!.transpose()).div(temperature);
     return [logits.gatherLogProb(targets!), keepLogits ? logits : logits.slice([[0, 0]])];
@@ -90,7 +90,7 @@ export const linearLogProbVjp: Call<
       `linearLogProbVjp: g ${got} and logits ${z}, expected [${n}], [${n} ${v}] or [0 ${v}]`,
     );
   },
-  types: { inputs: ["f32", "f32", "f32", "i32", "f32"], outputs: ["f32", "f32"] },
+  types: { inputs: ["f32", "real", "real", "i32", "f32"], outputs: ["f32", "f32"] },
   updates: [4],
   reference: ({ inputs: [g, x, weight, targets, logits], outputs: [dx, dw], options }) => {
     const [[n, d], [v]] = [x!.shape, weight!.shape] as [[number, number], [number]];

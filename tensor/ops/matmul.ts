@@ -12,6 +12,7 @@ import * as wgsl from "./wgsl/matmul.ts";
  */
 export const matmul: Call<[a: Tensor, b: Tensor]> = primitive({
   shape: "... m k, ... k n -> ... m n",
+  types: { inputs: ["real", "real"], outputs: ["f32"] },
   flops: ({ batch, m, k, n }) => 2 * batch * m * k * n,
   reference: ({ dims: { batch, m, k, n }, inputs: [a, b], outputs: [c] }) => {
     for (let at = 0; at < batch; at++) {

@@ -50,6 +50,7 @@ export const rope: Call<
     null,
   ],
   constants: [2, 3],
+  keeps: [1, 2, 3],
   wasm: wasm.rope,
   wgsl: wgsl.rope,
   sample: (draw) => {

@@ -16,12 +16,14 @@ import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/views.ts";
 import * as wgsl from "./wgsl/views.ts";
 
+const ANY = ["f32", "i32", "bool", "f16"] as const;
+
 type View<O> = Call<[x: Tensor, options: O]>;
 
 /** The same elements in row-major order under another shape; one size may be -1. */
 export const reshape: View<Shape> = viewing<Shape>({
   shape: ([from], to) => [resolve(from!, to)],
-  types: { inputs: ["T"], outputs: ["T"], T: ["f32", "i32", "bool"] },
+  types: { inputs: ["T"], outputs: ["T"], T: ANY },
   view: ({ shape, strides, offset }, to) => {
     const target = resolve(shape, to);
     const stepped = reshapeStrides(shape, strides, target);
@@ -50,7 +52,7 @@ export const transpose: Call<[x: Tensor, order?: readonly number[]]> = viewing<
   readonly number[] | undefined
 >({
   shape: ([shape], order) => [orderOf(shape!, order).map((axis) => shape![axis]!)],
-  types: { inputs: ["T"], outputs: ["T"], T: ["f32", "i32", "bool"] },
+  types: { inputs: ["T"], outputs: ["T"], T: ANY },
   view: ({ shape, strides, offset }, order) => {
     const axes = orderOf(shape, order);
     return { shape: axes.map((a) => shape[a]!), strides: axes.map((a) => strides[a]!), offset };
@@ -85,7 +87,7 @@ export type Ranges = readonly (readonly [from: number, to?: number, step?: numbe
 /** A window on the input. Axes keep their place; an axis cut to one element stays, with size 1. */
 export const slice: View<Ranges> = viewing<Ranges>({
   shape: ([shape], ranges) => [windows(shape!, ranges).map(({ size }) => size)],
-  types: { inputs: ["T"], outputs: ["T"], T: ["f32", "i32", "bool"] },
+  types: { inputs: ["T"], outputs: ["T"], T: ANY },
   view: ({ shape, strides, offset }, ranges) => {
     const axes = windows(shape, ranges);
     return {
@@ -137,7 +139,7 @@ export const expand: View<Shape> = viewing<Shape>({
     }
     return [to];
   },
-  types: { inputs: ["T"], outputs: ["T"], T: ["f32", "i32", "bool"] },
+  types: { inputs: ["T"], outputs: ["T"], T: ANY },
   view: ({ shape, strides, offset }, to) => {
     return { shape: to, strides: broadcastStrides(shape, strides, to), offset };
   },
@@ -197,10 +199,25 @@ export const scatterSlice: View<{ shape: Shape; windows: readonly Window[] }> = 
 /** A packed row-major copy. */
 export const contiguous: Call<[x: Tensor]> = primitive({
   shape: "... -> ...",
-  types: { inputs: ["T"], outputs: ["T"], T: ["f32", "i32", "bool"] },
+  types: { inputs: ["T"], outputs: ["T"], T: ANY },
   reference: ({ inputs: [x], outputs: [out] }) => out!.data.set(x!.data),
   vjp: (g) => [g],
   keeps: "nothing",
+  wasm: wasm.contiguous,
+  wgsl: wgsl.contiguous,
+});
+
+/**
+ * A packed copy in two bytes an element: rounded to nearest even, subnormals kept, infinite from
+ * 65,520 on. Rounding is ignored by the gradient, which is f32.
+ */
+export const toF16: Call<[x: Tensor]> = primitive({
+  shape: "... -> ...",
+  types: { inputs: ["f32"], outputs: ["f16"] },
+  reference: ({ inputs: [x], outputs: [out] }) => out!.data.set(x!.data), // the device rounds
+  vjp: (g) => [g],
+  keeps: "nothing",
+  straightThrough: "rounding is ignored",
   wasm: wasm.contiguous,
   wgsl: wgsl.contiguous,
 });

@@ -1,6 +1,7 @@
 /** Random inputs for any row of the op table, drawn through fast-check so that failures shrink. */
 
 import * as fc from "fast-check";
+import { isReal } from "../../tensor/dtype.ts";
 import { arityOf } from "../../tensor/engine.ts";
 import { type Device, type DType, randomStream, Tensor, tensor } from "../../tensor/mod.ts";
 import type { Definition, Draw, InputSpec, Sample } from "../../tensor/op.ts";
@@ -63,11 +64,13 @@ export function samples(definition: Definition, mode: "small" | "edges"): fc.Arb
     const draw = drawOf(g, mode === "small" ? SMALL : EDGES);
     const make = definition.sample ?? ((d: Draw) => fromSignature(definition, d));
     const sample = make(draw) as Sample<unknown>;
-    const T: DType = mode === "small" ? "f32" : draw.choice(definition.types?.T ?? ["f32"]);
+    const small = mode === "small";
+    const T: DType = small ? "f32" : draw.choice(definition.types?.T ?? ["f32"]);
+    const real = (): DType => (small ? "f32" : draw.choice(["f32", "f32", "f16"]));
     const stream = randomStream({ seed: draw.int(0, 1e6), purpose: "samples" });
     const inputs = sample.inputs.map((spec, i) => ({
       shape: spec.shape,
-      dtype: spec.dtype ?? declaredType(definition, i, T),
+      dtype: spec.dtype ?? declaredType(definition, i, T, real),
     }));
     const values = sample.inputs.map((spec, i) => {
       const length = spec.shape.reduce((product, n) => product * n, 1);
@@ -78,9 +81,9 @@ export function samples(definition: Definition, mode: "small" | "edges"): fc.Arb
   });
 }
 
-function declaredType({ types }: Definition, i: number, T: DType): DType {
+function declaredType({ types }: Definition, i: number, T: DType, real: () => DType): DType {
   const declared = types?.inputs[Math.min(i, types.inputs.length - 1)] ?? "f32";
-  return declared === "T" ? T : declared;
+  return declared === "T" ? T : declared === "real" ? real() : declared;
 }
 
 type Stream = ReturnType<typeof randomStream>;
@@ -119,7 +122,8 @@ function embedded(x: Tensor): Tensor {
   const ranges = x.shape.map((n) => [1, n + 1] as const);
   if (x.dtype !== "f32") {
     const wide = x.toF32().scatterSlice({ shape, windows });
-    return (x.dtype === "i32" ? wide.toI32() : wide.toBool()).slice(ranges);
+    const casts = { i32: wide.toI32, bool: wide.toBool, f16: wide.toF16 };
+    return casts[x.dtype].call(wide).slice(ranges);
   }
   return x.scatterSlice({ shape, windows }).slice(ranges);
 }
@@ -134,3 +138,25 @@ export function invoke(
   const args = arityOf(definition) === "list" ? [inputs, options] : [...inputs, options];
   return ([op(...args)].flat() as unknown[]).filter((t) => t instanceof Tensor);
 }
+
+/**
+ * Leaves for a gradient: the f32 inputs, and for an f16 one the f32 tensor that it is cast from.
+ * `inputs` are what the op is called with; `leaves` has null where there is no gradient.
+ */
+export function withLeaves(inputs: readonly Tensor[]): {
+  inputs: Tensor[];
+  leaves: (Tensor | null)[];
+} {
+  const leaves = inputs.map((t) => {
+    if (t.dtype === "f32") return t.requireGrad();
+    return t.dtype === "f16" ? t.toF32().requireGrad() : null;
+  });
+  return {
+    leaves,
+    inputs: inputs.map((t, i) => (t.dtype === "f16" ? leaves[i]!.toF16() : t)),
+  };
+}
+
+/** Real outputs as f32, to be summed into a loss. */
+export const realOutputs = (outputs: readonly Tensor[]): Tensor[] =>
+  outputs.filter((t) => isReal(t.dtype)).map((t) => (t.dtype === "f16" ? t.toF32() : t));

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import * as fc from "fast-check";
 import type { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
+import { isReal } from "../../tensor/dtype.ts";
 import {
   type Device,
   gradients,
@@ -15,7 +16,15 @@ import {
   tensor,
 } from "../../tensor/mod.ts";
 import { type Definition, isMissing } from "../../tensor/op.ts";
-import { type Drawn, invoke, materialise, SEED, samples } from "../support/samples.ts";
+import {
+  type Drawn,
+  invoke,
+  materialise,
+  realOutputs,
+  SEED,
+  samples,
+  withLeaves,
+} from "../support/samples.ts";
 import { gpuTest } from "./gpu.ts";
 
 type Op = ((...args: unknown[]) => unknown) & { definition: Definition };
@@ -32,8 +41,7 @@ const check = (property: fc.IAsyncProperty<[Drawn]>): Promise<void> =>
 
 /** Σ outputs · fixed random weights: one number that depends on every output element. */
 function weighted(outputs: readonly Tensor[]): Tensor {
-  const real = outputs.filter((t) => t.dtype === "f32");
-  const parts = real.map((t, k) => {
+  const parts = realOutputs(outputs).map((t, k) => {
     const stream = randomStream({ seed: SEED, purpose: `u${k}` });
     const u = Float64Array.from({ length: t.size }, () => stream.uniform() * 2 - 1);
     return t.mul(tensor(u, t.shape, { device: t.device })).sum();
@@ -42,10 +50,10 @@ function weighted(outputs: readonly Tensor[]): Tensor {
 }
 
 function gradientsOf(op: Op, drawn: Drawn, device: Device): (Tensor | null)[] {
-  const inputs = materialise(drawn, device, false);
-  const leaves = inputs.filter((t) => t.dtype === "f32").map((t) => t.requireGrad());
-  const found = gradients(weighted(invoke(op, op.definition, inputs, drawn.options)), leaves);
-  return inputs.map((t) => (leaves.includes(t) ? found[leaves.indexOf(t)]! : null));
+  const { inputs, leaves } = withLeaves(materialise(drawn, device, false));
+  const wanted = leaves.filter((t) => t !== null);
+  const found = gradients(weighted(invoke(op, op.definition, inputs, drawn.options)), wanted);
+  return leaves.map((t) => (t === null ? null : found[wanted.indexOf(t)]!));
 }
 
 async function close(a: Tensor, e: Tensor, tolerance: number, what: string): Promise<void> {
@@ -120,7 +128,7 @@ for (const [name, op] of rows) {
       const isT = (i: number) => definition.types?.inputs[i] === "T";
       await check(
         fc.asyncProperty(samples(definition, "edges"), async (drawn) => {
-          if (drawn.inputs.some(({ dtype }, i) => dtype !== "f32" && isT(i))) return;
+          if (drawn.inputs.some(({ dtype }, i) => !isReal(dtype) && isT(i))) return;
           await withoutLeak(
             device,
             () => gradientsOf(op, drawn, device),

@@ -1,6 +1,7 @@
 /** The wasm device: SIMD kernels assembled at start-up, one shared memory, worker threads. */
 
-import type { DType } from "../../dtype.ts";
+import { bytesOf, type DType } from "../../dtype.ts";
+import { halfBits } from "../../half.ts";
 import { type Definition, isMissing, type KernelCall } from "../../op.ts";
 import { ops } from "../../ops/mod.ts";
 import { broadcastStrides, isContiguous, rowMajor, type Shape, sizeOf } from "../../shape.ts";
@@ -8,6 +9,7 @@ import { operandShape } from "../../signature.ts";
 import type { Buffer, Device, View } from "../device.ts";
 import { emitElementwise, isExpressed, runElementwise } from "./elementwise.ts";
 import { emitGemm } from "./gemm.ts";
+import { emitHalves, hasHalves, widened, withHalves } from "./halves.ts";
 import type { WasmKernel } from "./kernel.ts";
 import { address, emitLaunch, packTo } from "./launch.ts";
 import { createMachine, type Emitter, type Machine, type MachineOptions } from "./machine.ts";
@@ -19,13 +21,20 @@ const kernelOf = (definition: Definition): WasmKernel | undefined =>
 
 type Launch = (call: KernelCall) => void;
 
+export interface WasmOptions extends MachineOptions {
+  /** "f16": models keep weights and activations in two bytes wherever products read them. */
+  readonly storage?: "f32" | "f16";
+}
+
 export class WasmDevice implements Device {
   readonly name = "wasm";
   readonly readsSync = true;
+  readonly storage: "f32" | "f16";
   readonly machine: Machine;
   readonly #launches = new Map<Definition, Launch>();
 
-  constructor(options: MachineOptions = {}) {
+  constructor(options: WasmOptions = {}) {
+    this.storage = options.storage ?? "f32";
     const own = definitions.map(
       (definition): Emitter =>
         (m) => {
@@ -33,7 +42,7 @@ export class WasmDevice implements Device {
           else kernelOf(definition)?.emit?.(m);
         },
     );
-    this.machine = createMachine([emitLaunch, emitGemm, ...own], options);
+    this.machine = createMachine([emitLaunch, emitGemm, emitHalves, ...own], options);
   }
 
   get liveBuffers(): number {
@@ -47,7 +56,8 @@ export class WasmDevice implements Device {
   }
 
   allocate(elements: number, dtype: DType): Buffer {
-    return { memory: this.machine.arena.allocate(Math.max(elements, 1) * 4), elements, dtype };
+    const memory = this.machine.arena.allocate(Math.max(elements, 1) * bytesOf(dtype));
+    return { memory, elements, dtype };
   }
 
   free(buffer: Buffer): void {
@@ -55,11 +65,24 @@ export class WasmDevice implements Device {
   }
 
   write({ memory, dtype }: Buffer, values: ArrayLike<number>): void {
+    if (dtype === "f16") {
+      const halves = new Uint16Array(this.machine.memory.buffer, memory as number, values.length);
+      for (let i = 0; i < values.length; i++) halves[i] = halfBits(values[i]!);
+      return;
+    }
     const target = dtype === "f32" ? this.machine.f32 : this.machine.i32;
     target.set(values, (memory as number) / 4);
   }
 
   readSync(view: View): Float32Array | Int32Array {
+    if (view.dtype === "f16") {
+      const wide = widened(this.machine, view);
+      try {
+        return this.readSync(wide);
+      } finally {
+        this.machine.arena.free(wide.memory);
+      }
+    }
     const size = sizeOf(view.shape);
     return this.#withPacked(view, (at) => {
       const source = view.dtype === "f32" ? this.machine.f32 : this.machine.i32;
@@ -84,7 +107,8 @@ export class WasmDevice implements Device {
       launch = this.#launchOf(definition);
       this.#launches.set(definition, launch);
     }
-    launch(call);
+    if (hasHalves(call)) withHalves(this.machine, call, launch);
+    else launch(call);
   }
 
   #launchOf(definition: Definition): Launch {

@@ -1,7 +1,7 @@
 /** The kernel of an elementwise row, emitted from its expression; and about what it costs. */
 
 import type { DType } from "../../dtype.ts";
-import { Expression, type UnaryName } from "../../expression.ts";
+import { Expression, type ScalarType, scalarType, type UnaryName } from "../../expression.ts";
 import type { Definition } from "../../op.ts";
 import { parseSignature } from "../../signature.ts";
 import {
@@ -21,9 +21,9 @@ export type Expressed = Definition & {
 export const isExpressed = (definition: Definition): definition is Expressed =>
   "expression" in definition && definition.expression !== undefined;
 
-/** The types that "T" stands for: one kernel each. */
-const variants = ({ types }: Definition): readonly DType[] =>
-  types?.inputs.includes("T") ? (types.T ?? ["f32"]) : ["f32"];
+/** The types that "T" stands for: one kernel each; f16 arrives as f32. */
+const variants = ({ types }: Definition): readonly ScalarType[] =>
+  types?.inputs.includes("T") ? (types.T ?? ["f32"]).filter((T) => T !== "f16") : ["f32"];
 
 export const kernelName = (name: string, T: DType): string => `${T}_${name}`;
 
@@ -32,11 +32,11 @@ export function emitElementwise(m: ModuleBuilder, definition: Expressed): void {
 }
 
 /** The formula on symbols: how many inputs, and a tree for each output. */
-function formula(definition: Expressed, T: DType): { inputs: number; results: Expression[] } {
+function formula(definition: Expressed, T: ScalarType): { inputs: number; results: Expression[] } {
   const { inputs } = parseSignature(definition.shape as string);
   const symbols = inputs.map((_, i) => {
     const dtype = definition.types?.inputs[i] ?? "f32";
-    return Expression.input(i, dtype === "T" ? T : dtype);
+    return Expression.input(i, dtype === "T" ? T : dtype === "real" ? "f32" : scalarType(dtype));
   });
   const results = [definition.expression(...symbols)].flat() as Expression[];
   return { inputs: inputs.length, results };
@@ -48,7 +48,7 @@ type I32 = Local<"i32">;
 const UNROLL = 4;
 
 /** Rows of columns: of each input the bytes from row to row and from vector to vector, 16 or 0. */
-function emitVariant(m: ModuleBuilder, definition: Expressed, T: DType): void {
+function emitVariant(m: ModuleBuilder, definition: Expressed, T: ScalarType): void {
   const { inputs, results } = formula(definition, T);
   const parameters: Record<string, "i32"> = {};
   for (let i = 0; i < inputs; i++) {

@@ -1,5 +1,6 @@
 /** What launching a kernel on strided views takes: addresses, and packing a view row-major. */
 
+import { bytesOf } from "../../dtype.ts";
 import { isContiguous, rowMajor, type Shape, sizeOf } from "../../shape.ts";
 import type { View } from "../device.ts";
 import { OUTER, TRANSPOSE_ROWS } from "./copy.ts";
@@ -8,7 +9,8 @@ import type { Machine } from "./machine.ts";
 export { emitLaunch, i32s } from "./copy.ts";
 
 /** Byte address of a view's first element. */
-export const address = (view: View): number => (view.buffer.memory as number) + 4 * view.offset;
+export const address = ({ buffer, dtype, offset }: View): number =>
+  (buffer.memory as number) + bytesOf(dtype) * offset;
 
 /** Whether the elements lie one after the other in row-major order. */
 export const packed = (view: View): boolean => isContiguous(view.shape, view.strides);

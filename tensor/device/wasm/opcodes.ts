@@ -171,12 +171,21 @@ export const i32x4 = {
   mul: vector2(asI32x4, "i32x4.mul", 0xb5),
   minS: vector2(asI32x4, "i32x4.min_s", 0xb6),
   maxS: vector2(asI32x4, "i32x4.max_s", 0xb8),
+  /** The first or last four of eight u16 lanes. */
+  extendLowI16x8U: vector1(asI32x4, "i32x4.extend_low_i16x8_u", 0xa9),
+  extendHighI16x8U: vector1(asI32x4, "i32x4.extend_high_i16x8_u", 0xaa),
   /** One bit per lane: its sign. */
   bitmask: unary("i32x4.bitmask", simd(0xa4), "v128", "i32"),
   allTrue: unary("i32x4.all_true", simd(0xa3), "v128", "i32"),
   /** Towards zero, saturating; a long sequence of machine instructions. */
   truncSatF32S: vector1(asF32x4, "i32x4.trunc_sat_f32x4_s", 0xf8),
   truncSatF32U: vector1(asF32x4, "i32x4.trunc_sat_f32x4_u", 0xf9),
+};
+
+/** Eight 16-bit lanes. */
+export const i16x8 = {
+  /** Four lanes of a, then of b, as u16: they must lie in [0, 65,535]. */
+  narrowI32x4U: vector2(asI32x4, "i16x8.narrow_i32x4_u", 0x86),
 };
 
 /** Two i64 lanes: 32 x 32 -> 64 bit products of the low or high pair of lanes. */

@@ -1,6 +1,7 @@
 /** The webgpu device: WGSL kernels in batches of commands, pooled buffers, reads that wait. */
 
-import type { DType } from "../../dtype.ts";
+import { bytesOf, type DType, isReal } from "../../dtype.ts";
+import { halfBits } from "../../half.ts";
 import { type Definition, isMissing, type KernelCall } from "../../op.ts";
 import { broadcastStrides, isContiguous, rowMajor, sizeOf } from "../../shape.ts";
 import { operandShape } from "../../signature.ts";
@@ -19,13 +20,34 @@ const kernelOf = (definition: Definition): WgslKernel | undefined =>
 
 const pooledOf = ({ buffer }: View): Pooled => buffer.memory as Pooled;
 
+/** Bytes of whole words for so many elements, at least one. */
+const wordsFor = (elements: number, dtype: DType): number =>
+  4 * Math.ceil((bytesOf(dtype) * Math.max(1, elements)) / 4);
+
+/** What `values` are in memory, in whole words. */
+function bytesToWrite(values: ArrayLike<number>, dtype: DType): ArrayBufferView<ArrayBuffer> {
+  if (dtype === "f32") return Float32Array.from(values);
+  if (dtype !== "f16") return Int32Array.from(values);
+  const halves = new Uint16Array(wordsFor(values.length, dtype) / 2);
+  for (let i = 0; i < values.length; i++) halves[i] = halfBits(values[i]!);
+  return halves;
+}
+
 /** "matmul [2,3] [3,4]" */
 const describe = ({ name }: Definition, { inputs }: KernelCall): string =>
   [name, ...inputs.map(({ shape }) => `[${shape.join()}]`)].join(" ");
 
+/** What is left open by the adapter: how products are computed, and what models store. */
+export interface Choice {
+  readonly products?: Products;
+  readonly storage?: "f32" | "f16";
+}
+
 export class WebGpuDevice implements Device {
   readonly name = "webgpu";
   readonly readsSync = false;
+  /** What models keep weights and activations in. */
+  readonly storage: "f32" | "f16";
   /** What kind of GPU this is, by adapter, driver and features. */
   readonly description: string;
   /** What matrix products compute with. */
@@ -39,8 +61,10 @@ export class WebGpuDevice implements Device {
   readonly #staging = new Map<number, GPUBuffer[]>();
   readonly #failures: Failures;
 
-  constructor({ device, name, provider, features }: Gpu, products: Products = "f32") {
+  constructor({ device, name, provider, features }: Gpu, choice: Choice = {}) {
+    const { products = "f32", storage = "f32" } = choice;
     this.products = products;
+    this.storage = storage;
     this.#gpu = device;
     this.#failures = new Failures(device);
     this.#pool = new Pool(device, this.#failures);
@@ -49,9 +73,14 @@ export class WebGpuDevice implements Device {
       device.limits;
     const through = provider === "dawn" ? "Dawn" : "navigator.gpu";
     const having = features.length === 0 ? "no optional features" : features.join(", ");
-    this.description =
-      `${name} through ${through}; ${having}; ` +
-      `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup${products === "f32" ? "" : `; f16 products on ${products === "f16" ? "tiles" : "subgroup matrices"}`}`;
+    this.description = [
+      `${name} through ${through}`,
+      having,
+      `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup`,
+      ...(products === "f16" ? ["f16 products on tiles"] : []),
+      ...(products === "subgroup-matrix" ? ["f16 products on subgroup matrices"] : []),
+      ...(storage === "f16" ? ["weights and activations stored in f16"] : []),
+    ].join("; ");
     // Dawn in a process keeps it alive, and busy, for whoever waits for the loss of a device.
     if (provider === "own") device.lost.then((info) => this.#failures.lose(info));
     // Deno's own GPU corrupts the heap of a process that ends before its device.
@@ -65,25 +94,24 @@ export class WebGpuDevice implements Device {
   }
 
   allocate(elements: number, dtype: DType): Buffer {
-    const memory = this.#pool.take(4 * Math.max(1, elements));
+    const memory = this.#pool.take(wordsFor(elements, dtype));
     this.liveBuffers++;
-    this.liveBytes += 4 * elements;
+    this.liveBytes += bytesOf(dtype) * elements;
     this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
     return { memory, elements, dtype };
   }
 
   /** Commands run in their order, so memory can be taken again while they still use it. */
-  free({ memory, elements }: Buffer): void {
+  free({ memory, elements, dtype }: Buffer): void {
     this.liveBuffers--;
-    this.liveBytes -= 4 * elements;
+    this.liveBytes -= bytesOf(dtype) * elements;
     this.#pool.give(memory as Pooled);
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
     this.#failures.check();
     if (values.length === 0) return;
-    const data = buffer.dtype === "f32" ? Float32Array.from(values) : Int32Array.from(values);
-    this.#queue.write(buffer.memory as Pooled, data);
+    this.#queue.write(buffer.memory as Pooled, bytesToWrite(values, buffer.dtype));
   }
 
   readSync(): never {
@@ -93,12 +121,12 @@ export class WebGpuDevice implements Device {
   async read(view: View): Promise<Float32Array | Int32Array> {
     this.#failures.check();
     const size = sizeOf(view.shape);
-    const type = view.dtype === "f32" ? Float32Array : Int32Array;
+    const type = isReal(view.dtype) ? Float32Array : Int32Array;
     if (size === 0) return new type(0);
     const bytes = 4 * size;
     const staging = this.#takeStaging(bytes);
     this.#withTemporaries((gpu) => {
-      const packed = gpu.packed(view);
+      const packed = gpu.packed(view.dtype === "f16" ? gpu.widened(view) : view);
       this.#queue.copyOut(pooledOf(packed), 4 * packed.offset, staging, bytes);
     });
     try {
@@ -145,7 +173,8 @@ export class WebGpuDevice implements Device {
           strides: broadcastStrides(view.shape, view.strides, shape),
         });
       };
-      const inputs = kernel.strided ? call.inputs : call.inputs.map(packed);
+      const read = kernel.halves ? call.inputs : call.inputs.map(gpu.widened);
+      const inputs = kernel.strided ? read : read.map(packed);
       kernel.run(gpu, { ...call, inputs });
     });
   }
@@ -190,22 +219,23 @@ export class WebGpuDevice implements Device {
   #withTemporaries(body: (gpu: Launcher) => void): void {
     const taken: Pooled[] = [];
     const temporary = (elements: number, dtype: DType = "f32"): View => {
-      const memory = this.#pool.take(4 * Math.max(1, elements));
+      const memory = this.#pool.take(wordsFor(elements, dtype));
       taken.push(memory);
       const buffer = { memory, elements, dtype };
       return { buffer, dtype, shape: [elements], strides: [1], offset: 0 };
+    };
+    const copied = (view: View, dtype: DType): View => {
+      const memory = temporary(sizeOf(view.shape), dtype);
+      const target = { ...memory, shape: view.shape, strides: rowMajor(view.shape) };
+      copy(gpu, view, target);
+      return target;
     };
     const gpu: Launcher = {
       products: this.products,
       dispatch: (program) => this.#queue.dispatch(program),
       temporary,
-      packed: (view) => {
-        if (isContiguous(view.shape, view.strides)) return view;
-        const memory = temporary(sizeOf(view.shape), view.dtype);
-        const target = { ...memory, shape: view.shape, strides: rowMajor(view.shape) };
-        copy(gpu, view, target);
-        return target;
-      },
+      packed: (view) => (isContiguous(view.shape, view.strides) ? view : copied(view, view.dtype)),
+      widened: (view) => (view.dtype === "f16" ? copied(view, "f32") : view),
     };
     try {
       body(gpu);

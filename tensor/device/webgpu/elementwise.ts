@@ -1,10 +1,16 @@
 /** Elementwise programs, emitted from a row's expression; one for each number of axes. */
 
 import type { DType } from "../../dtype.ts";
-import { type BinaryName, Expression, type UnaryName } from "../../expression.ts";
+import {
+  type BinaryName,
+  Expression,
+  type ScalarType,
+  scalarType,
+  type UnaryName,
+} from "../../expression.ts";
 import type { Definition, KernelCall } from "../../op.ts";
 import { broadcastStrides, rowMajor, sizeOf } from "../../shape.ts";
-import { type Launcher, WGSL_TYPE } from "./kernel.ts";
+import { element, type Launcher, typeName } from "./kernel.ts";
 import { findElements, walk, walkUniforms } from "./strides.ts";
 
 /** A row whose kernel comes from its expression. */
@@ -40,7 +46,7 @@ fn turn_(x: f32, quarter: i32) -> f32 {
 }
 `;
 
-const UNARY: Record<UnaryName, (x: string, from: DType) => string> = {
+const UNARY: Record<UnaryName, (x: string, from: ScalarType) => string> = {
   neg: (x) => `(-${x})`,
   abs: (x) => `abs(${x})`,
   sign: (x) => `sign(${x})`,
@@ -72,7 +78,7 @@ const BINARY: Record<BinaryName, (a: string, b: string) => string> = {
 };
 
 /** A constant; WGSL has no word for what is not finite, but takes its bits at run time. */
-function literal(value: number, dtype: DType): string {
+function literal(value: number, dtype: ScalarType): string {
   if (dtype === "bool") return value === 0 ? "false" : "true";
   if (dtype === "i32") return `i32(${value})`;
   if (Number.isFinite(value)) return `f32(${Math.fround(value)})`;
@@ -113,12 +119,12 @@ function emit(results: readonly Expression[], inputs: readonly string[]) {
 }
 
 function code(definition: Expressed, types: readonly DType[], axes: number): string {
-  const symbols = types.map((dtype, i) => Expression.input(i, dtype));
+  const symbols = types.map((dtype, i) => Expression.input(i, scalarType(dtype)));
   const results = [definition.expression(...symbols)].flat() as Expression[];
   const names = types.map((_, i) => `x${i}`);
   const loads = types.map((dtype, i) => {
-    const element = `x${i}[x${i}_i]`;
-    return `  let a${i} = ${dtype === "bool" ? `${element} != 0u` : element};`;
+    const x = element(`x${i}`, dtype, `x${i}_i`);
+    return `  let a${i} = ${dtype === "bool" ? `${x} != 0u` : x};`;
   });
   const { lines, found } = emit(
     results,
@@ -158,7 +164,7 @@ export function runElementwise(gpu: Launcher, definition: Expressed, call: Kerne
   const names = inputs.map((_, i) => `x${i}`);
   const axes = path.sizes.length;
   gpu.dispatch({
-    name: `${types.map((dtype) => WGSL_TYPE[dtype]).join("_")}_${definition.name}_${axes}`,
+    name: `${types.map(typeName).join("_")}_${definition.name}_${axes}`,
     code: () => code(definition, types, axes),
     reads: Object.fromEntries(inputs.map((view, i) => [`x${i}`, view])),
     writes: Object.fromEntries(outputs.map((view, k) => [`y${k}`, view])),

@@ -14,6 +14,11 @@ export interface GpuOptions {
    * 65,504, smallest 6e-8), sums stay f32; on tensor cores where Dawn offers them. Default "f32".
    */
   readonly matmulPrecision?: "f32" | "f16";
+  /**
+   * What models keep weights and activations in wherever products read them. "f16": two bytes each
+   * (any adapter can); sums, gradients and the optimizer's weights stay f32. Default "f32".
+   */
+  readonly storage?: "f32" | "f16";
   /** Limits that every adapter has, though this one may have more; and no optional features. */
   readonly modest?: boolean;
 }

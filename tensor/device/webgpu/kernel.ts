@@ -7,6 +7,8 @@ import type { View } from "../device.ts";
 export interface WgslKernel {
   /** True where the kernel reads strided inputs itself; otherwise they arrive packed. */
   readonly strided?: boolean;
+  /** True where the kernel reads and writes f16 itself; otherwise it gets f32 copies of f16 inputs. */
+  readonly halves?: boolean;
   readonly run: (gpu: Launcher, call: KernelCall) => void;
 }
 
@@ -31,7 +33,7 @@ export interface Dispatch {
   readonly header?: string;
   readonly reads: Readonly<Record<string, View>>;
   readonly writes: Readonly<Record<string, View>>;
-  /** Names of f32 arrays that the program sees as arrays of vec4f; p.NAME_at counts elements. */
+  /** Names of real arrays of which the program sees four elements at a time; p.NAME_at counts ones. */
   readonly vec4?: readonly string[];
   readonly uniforms?: Uniforms;
   readonly floats?: Uniforms;
@@ -52,7 +54,17 @@ export interface Launcher {
   temporary(elements: number, dtype?: DType): View;
   /** The view itself where it is packed, else a temporary packed copy. */
   packed(view: View): View;
+  /** The view itself, but of f16 a temporary packed copy in f32. */
+  widened(view: View): View;
 }
 
-/** Element types as WGSL has them in memory: a bool is 0 or 1 in a word. */
-export const WGSL_TYPE: Readonly<Record<DType, string>> = { f32: "f32", i32: "i32", bool: "u32" };
+/** Element types as WGSL has them in memory: a bool is 0 or 1 in a word, f16 two in a word. */
+export const WGSL_TYPE: Readonly<Record<DType, string>> = {
+  ...{ f32: "f32", i32: "i32", bool: "u32", f16: "u32" },
+};
+/** The same for names of programs, where f16 must differ. */
+export const typeName = (dtype: DType): string => (dtype === "f16" ? "f16" : WGSL_TYPE[dtype]);
+
+/** WGSL: element `index` of an array; of an array of fours, that four. f16 is read as f32. */
+export const element = (name: string, dtype: DType, index: string): string =>
+  dtype === "f16" ? `half_of_${name}(${index})` : `${name}[${index}]`;

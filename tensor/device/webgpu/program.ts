@@ -1,6 +1,7 @@
 /** From a dispatch to a pipeline: declarations in front of its WGSL, compiled once per name. */
 
 import type { Failures } from "./failures.ts";
+import { HALVES, halfReader } from "./halves.ts";
 import { type Dispatch, WGSL_TYPE } from "./kernel.ts";
 
 /** A compiled program and the layout of its bindings. */
@@ -30,10 +31,15 @@ export function sourceOf(dispatch: Dispatch): string {
     ...Object.entries(reads).map(([name, view]) => ["read", name, view] as const),
     ...Object.entries(writes).map(([name, view]) => ["read_write", name, view] as const),
   ].map(([access, name, { dtype }], i) => {
-    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${vec4.includes(name) ? "vec4f" : WGSL_TYPE[dtype]}>;`;
+    const four = dtype === "f16" ? "vec2u" : "vec4f";
+    const type = vec4.includes(name) ? four : WGSL_TYPE[dtype];
+    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${type}>;`;
   });
+  const halves = Object.entries({ ...reads, ...writes }).filter(([, view]) => view.dtype === "f16");
+  const readers = halves.map(([name]) => halfReader(name, vec4.includes(name)));
+  const casts = halves.length === 0 ? "" : `${HALVES}${readers.join("\n")}\n`;
   const uniforms = `struct Uniforms {\n${fields.join("\n")}\n}\n@group(0) @binding(0) var<uniform> p: Uniforms;`;
-  return `// ${dispatch.name}\n${header}\n${uniforms}\n${arrays.join("\n")}\n${UNIT}${code()}`;
+  return `// ${dispatch.name}\n${header}\n${uniforms}\n${arrays.join("\n")}\n${UNIT}${casts}${code()}`;
 }
 
 /** Programs of a device, by name and by the types of their arrays. */

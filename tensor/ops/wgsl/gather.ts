@@ -1,18 +1,24 @@
 /** Indexed reads and writes. An index outside of its range reads some row, or writes none. */
 
 import { copy, fillZero } from "../../device/webgpu/copy.ts";
-import type { WgslKernel } from "../../device/webgpu/kernel.ts";
+import { element, type WgslKernel } from "../../device/webgpu/kernel.ts";
 import { launchRows, launchThreads } from "../../device/webgpu/rows.ts";
 import { normalAxis, rowMajor, sizeOf } from "../../shape.ts";
 
 export const embedding: WgslKernel = {
+  halves: true,
   run: (gpu, { inputs: [table, ids], outputs: [y] }) => {
     const [v, d] = table!.shape as [number, number];
     const body = `
   let id = min(u32(ids[p.ids_at + i / p.d]), p.v - 1u);
-  y[p.y_at + i] = table[p.table_at + id * p.d + i % p.d];`;
+  y[p.y_at + i] = ${element("table", table!.dtype, "p.table_at + id * p.d + i % p.d")};`;
     launchThreads(gpu, {
-      ...{ name: "f32_embedding_thread", body, size: sizeOf(y!.shape), uniforms: { v, d } },
+      ...{
+        name: `${table!.dtype}_embedding_thread`,
+        body,
+        size: sizeOf(y!.shape),
+        uniforms: { v, d },
+      },
       ...{ reads: { table: table!, ids: ids! }, writes: { y: y! } },
     });
   },

@@ -60,6 +60,7 @@ export function launchGemm(gpu: Launcher, product: Product): void {
   const batch = product.batch.reduce((all, size) => all * size, 1);
   const fastA: Fast = a.column === 1 ? "k" : "side";
   const fastB: Fast = b.column === 1 ? "side" : "k";
+  const [halfA, halfB] = [a, b].map(({ view }) => view.dtype === "f16") as [boolean, boolean];
   const { products } = gpu;
   const chosen = tileOf(m, n, batch);
   const matrices = products === "subgroup-matrix" && chosen > SMALL;
@@ -73,9 +74,10 @@ export function launchGemm(gpu: Launcher, product: Product): void {
   const [tilesM, tilesN] = [Math.ceil(m / tile), Math.ceil(n / tile)];
   const loads = [fastA, fastB].map((fast, i) => {
     const letter = fast === "k" ? "k" : i === 0 ? "m" : "n";
-    return vec4.includes(i === 0 ? "a" : "b") ? `${letter}4` : letter;
+    const four = vec4.includes(i === 0 ? "a" : "b") ? "4" : "";
+    return `${letter}${four}${(i === 0 ? halfA : halfB) ? "h" : ""}`;
   });
-  const how = { fastA, fastB, axes, add };
+  const how = { fastA, fastB, halfA, halfB, axes, add };
   const kind = matrices ? "f16_matmul_matrix" : `${half ? "f16" : "f32"}_matmul`;
   gpu.dispatch({
     name: `${kind}_${tile}x${tile}_${loads.join("")}${vec4.includes("c") ? "_4" : ""}${add ? "_add" : ""}_${axes}`,

@@ -1,5 +1,6 @@
 /** WGSL of matrix products: tiles of C in registers, blocks of A and B in workgroup memory. */
 
+import { element } from "../../device/webgpu/kernel.ts";
 import { findElements } from "../../device/webgpu/strides.ts";
 
 /** Which index runs fastest in memory, where neighbouring threads should read neighbours. */
@@ -8,6 +9,9 @@ export type Fast = "k" | "side";
 export interface Layout {
   readonly fastA: Fast;
   readonly fastB: Fast;
+  /** Whether an operand lies in memory as f16. */
+  readonly halfA: boolean;
+  readonly halfB: boolean;
   /** Batch axes that are left after merging. */
   readonly axes: number;
   readonly add: boolean;
@@ -40,6 +44,9 @@ export interface Tiled extends Layout {
   readonly half?: boolean;
 }
 
+export const halfOf = ({ halfA, halfB }: Pick<Layout, "halfA" | "halfB">, name: "a" | "b") =>
+  (name === "a" ? halfA : halfB) ? "f16" : "f32";
+
 /**
  * WGSL: load_NAME(base, side0, k0, e), the 4 x 4 block number e of an operand's tile: column i of
  * the result has four neighbouring rows (of B: columns), zeros behind the edges, at depth 4·k4 + i.
@@ -47,9 +54,10 @@ export interface Tiled extends Layout {
 export function loader(
   name: "a" | "b",
   fast: Fast,
-  { tile, wide }: Pick<Tiled, "tile" | "wide">,
+  { tile, wide, ...how }: Pick<Tiled, "tile" | "wide" | "halfA" | "halfB">,
   depth = DEPTH,
 ): string {
+  const dtype = halfOf(how, name);
   const side = name === "a" ? "m" : "n";
   const place = placeOf(fast, tile, depth);
   // A loop: over 16 calls in a row a software GPU's compiler takes minutes.
@@ -67,7 +75,7 @@ export function loader(
   for (var i = 0u; i < 4u; i++) {
     let inside = ${line} < ${bound} && ${along} < ${end};
     let at = (base + (${line}) * ${stride} + ${along}) / 4u;
-    lines[i] = select(vec4f(), ${name}[select(0u, at, inside)], inside);
+    lines[i] = select(vec4f(), ${element(name, dtype, "select(0u, at, inside)")}, inside);
   }
   let block = mat4x4f(lines[0], lines[1], lines[2], lines[3]);
   return ${fast === "k" ? "transpose(block)" : "block"};`;
@@ -78,7 +86,7 @@ ${
     : `fn ${name}_at(base: u32, side: u32, k: u32) -> f32 {
   let inside = side < p.${side} && k < p.k;
   let at = base + side * p.${name}_${side} + k * p.${name}_k;
-  return select(0.0, ${name}[select(p.${name}_at, at, inside)], inside);
+  return select(0.0, ${element(name, dtype, `select(p.${name}_at, at, inside)`)}, inside);
 }`
 }
 fn load_${name}(base: u32, side0: u32, k0: u32, e: u32) -> mat4x4f {
@@ -172,7 +180,8 @@ ${begin(tile, axes, threads)}
 export const THREADS_SMALL_TILE = 16;
 const OWN = 2;
 
-export function smallCode({ fastA, fastB, axes, add }: Layout): string {
+export function smallCode(how: Layout): string {
+  const { fastA, fastB, axes, add } = how;
   const tile = THREADS_SMALL_TILE;
   const threads = (tile / OWN) ** 2;
   const lines = (line: (i: number) => string) => [0, 1].map(line).join("\n      ");
@@ -189,7 +198,8 @@ export function smallCode({ fastA, fastB, axes, add }: Layout): string {
       ${split}
       let inside = ${first} + side < p.${side} && k0 + kk < p.k;
       let at = ${name}_i + (${first} + side) * p.${name}_${side} + (k0 + kk) * p.${name}_k;
-      tile_${name}[kk * ${tile}u + side] = select(0.0, ${name}[select(p.${name}_at, at, inside)], inside);
+      let x = ${element(name, halfOf(how, name), `select(p.${name}_at, at, inside)`)};
+      tile_${name}[kk * ${tile}u + side] = select(0.0, x, inside);
     }`;
   };
   return `

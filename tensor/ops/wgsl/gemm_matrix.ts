@@ -27,8 +27,8 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);`;
 
 const NUMBERS = [0, 1, 2, 3] as const;
 
-export function matrixCode({ fastA, fastB, axes, add, wide }: Layout & Wide): string {
-  const how = { tile: MATRIX_TILE, wide };
+export function matrixCode({ fastA, fastB, axes, add, ...operands }: Layout & Wide): string {
+  const how = { tile: MATRIX_TILE, ...operands };
   /** Block l of an operand's tile, to [depth][side]. */
   const load = (name: "a" | "b", from: string, fast: Layout["fastA"]) => `{
       let e = l;

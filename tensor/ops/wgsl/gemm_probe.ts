@@ -1,6 +1,6 @@
 /** Which products a device may use: a program that an adapter gets wrong is found out before it is. */
 
-import { WebGpuDevice } from "../../device/webgpu/device.ts";
+import { type Choice, WebGpuDevice } from "../../device/webgpu/device.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
 import { launchGemm, matrix } from "./gemm.ts";
 
@@ -45,13 +45,16 @@ export async function multipliesExactly(device: WebGpuDevice): Promise<boolean> 
  * A device whose products have f16 operands: on subgroup matrices where the adapter has them and
  * they multiply right, else on tiles. Throws an Error where there is no such device.
  */
-export async function deviceWithHalf(find: () => Promise<Gpu>): Promise<WebGpuDevice> {
+export async function deviceWithHalf(
+  find: () => Promise<Gpu>,
+  choice: Choice = {},
+): Promise<WebGpuDevice> {
   let refused = "this adapter lacks shader-f16";
   for (const products of ["subgroup-matrix", "f16"] as const) {
     const gpu = await find();
     const offered = products === "f16" ? gpu.features.includes("shader-f16") : gpu.subgroupMatrix;
     if (offered) {
-      const device = new WebGpuDevice(gpu, products);
+      const device = new WebGpuDevice(gpu, { ...choice, products });
       if (await multipliesExactly(device)) return device;
       refused = `this adapter multiplies wrongly with ${products}`;
       console.warn(`webgpu: ${refused}; it is not used`);

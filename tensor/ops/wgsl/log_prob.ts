@@ -57,6 +57,7 @@ function logitsOf(gpu: Launcher, head: Head, first: number, rows: number, c: Vie
 }
 
 export const linearLogProb: WgslKernel = {
+  halves: true,
   run(gpu, { inputs, outputs: [y, logits], options }) {
     const { temperature, keepLogits, chunk } = options as LinearLogProbOptions;
     const head = headOf(inputs, temperature);
@@ -71,6 +72,7 @@ export const linearLogProb: WgslKernel = {
 };
 
 export const linearLogProbVjp: WgslKernel = {
+  halves: true,
   run(gpu, { inputs, outputs: [dx, dw], options }) {
     const [g, x, weight, targets, logits] = inputs as [View, View, View, View, View];
     const { temperature, chunk } = options as LogProbSettings;

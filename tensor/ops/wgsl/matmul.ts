@@ -7,6 +7,7 @@ import { launchGemm } from "./gemm.ts";
 
 export const matmul: WgslKernel = {
   strided: true,
+  halves: true,
   run(gpu, { inputs: [a, b], outputs: [c], dims, batch }) {
     const { m, k, n } = dims as Dims<"... m k, ... k n -> ... m n">;
     const [left, right] = [a!, b!].map((view) => {

@@ -7,6 +7,7 @@ import type { Window } from "../views.ts";
 
 export const contiguous: WgslKernel = {
   strided: true,
+  halves: true,
   run: (gpu, { inputs: [x], outputs: [y] }) => copy(gpu, x!, y!),
 };
 
