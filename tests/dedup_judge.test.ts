@@ -111,6 +111,12 @@ describe("ruleJudge", () => {
       "fact",
     ],
     [
+      "an answer that both name",
+      { text: "who makes the Nissan Sunny", answers: ["Nissan"], entity: "Nissan Sunny" },
+      { text: "who makes the Nissan Micra", answers: ["Nissan"], entity: "Nissan Micra" },
+      null,
+    ],
+    [
       "another number",
       { text: "when did season 4 of Flash start", answers: ["2017"] },
       { text: "when did season 5 of Flash start", answers: ["2018"] },

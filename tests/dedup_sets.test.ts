@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { gunzipSync, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { deduplicate, precisionRecall } from "../eval/dedup/deduplicate.ts";
 import { joinedEmbedder, lexicalEmbedder } from "../eval/dedup/embed.ts";
 import { type Level, type QaRecord, ruleJudge } from "../eval/dedup/pair_judge.ts";
@@ -12,8 +12,8 @@ import { readQuestions } from "../eval/dedup/records.ts";
 import { readWordVectors, sifEmbedder } from "../eval/dedup/word_vectors.ts";
 import { main } from "../eval/dedup.ts";
 import type { Question } from "../eval/worlds/world.ts";
+import { leakySets, withoutEntity } from "../experiments/dedup_leaks.ts";
 import { type StoredTensor, writeSafetensors } from "../model/safetensors.ts";
-import { randomStream } from "../tensor/random.ts";
 import { assetFolder } from "./tiny_model.ts";
 import { build } from "./world_helpers.ts";
 
@@ -219,54 +219,17 @@ describe("the command", () => {
 const real = assetFolder("data/entity_questions", 1);
 if (real !== undefined) {
   test("EntityQuestions: test questions that leak re-worded into train are found", async () => {
-    /** Questions of a relation as the data set words them, and in other words. */
-    const forms: Record<string, [RegExp, string]> = {
-      P19: [/^Where was (.*) born\?$/, "What is the birthplace of [X]?"],
-      P20: [/^Where did (.*) die\?$/, "What was [X]'s place of death?"],
-      P36: [/^What is the capital of (.*)\?$/, "[X] has which capital city?"],
-      P50: [/^Who is the author of (.*)\?$/, "Who wrote [X]?"],
-      P112: [/^Who founded (.*)\?$/, "Who was the founder of [X]?"],
-      P127: [/^Who owns (.*)\?$/, "[X] is owned by whom?"],
-      P159: [/^Where is the headquarter of (.*)\?$/, "In which city is [X] based?"],
-      P175: [/^Who performed (.*)\?$/, "Which artist performed [X]?"],
-    };
-    interface Row {
-      readonly relation: string;
-      readonly question: string;
-      readonly answers: readonly string[];
-    }
-    const read = (name: string): Row[] =>
-      gunzipSync(readFileSync(join(real, name)))
-        .toString()
-        .trim()
-        .split("\n")
-        .map((line) => JSON.parse(line));
-    const entityOf = ({ relation, question }: Row) => forms[relation]?.[0].exec(question)?.[1];
-    const stream = randomStream({ seed: 1, purpose: "leaks" });
-    const some = (name: string, n: number) =>
-      stream.shuffle(read(name).filter((row) => entityOf(row) !== undefined)).slice(0, n);
-    const heldOut = some("test.jsonl.gz", 600);
-    const leaks = heldOut.slice(0, 150).map((row) => {
-      return { ...row, question: forms[row.relation]![1].replace("[X]", () => entityOf(row)!) };
-    });
-    const train = some("dev.jsonl.gz", 1000);
-    const keyOf = (row: Row) => `${row.relation} ${entityOf(row)}`;
-    const known = new Set([...train, ...heldOut.slice(0, 150)].map(keyOf));
-    const shared = new Set(
-      [...heldOut.keys()].filter((i) => known.has(keyOf(heldOut[i]!))).map(String),
-    );
-    const records = (rows: readonly Row[]) =>
-      rows.map(({ question, answers }, i): QaRecord => ({ id: `${i}`, text: question, answers }));
-    const removed = await removedIds(records(heldOut), records([...train, ...leaks]), "fact");
-    const { precision, recall } = precisionRecall(removed, shared);
-    assert.ok(shared.size >= 150 && shared.size < 165, `${shared.size}`);
+    const { test: asked, train, shared } = leakySets(real, { test: 600, train: 1000, leaks: 150 });
+    const removed = await removedIds(withoutEntity(asked), withoutEntity(train), "fact");
+    const { precision, recall } = precisionRecall(removed, shared.fact);
+    assert.ok(shared.fact.size >= 150 && shared.fact.size < 165, `${shared.fact.size}`);
     assert.ok(precision.rate! >= 0.93, `precision ${precision.rate}`);
     assert.ok(recall.rate! >= 0.97, `recall ${recall.rate}`);
   });
 }
 
 const nq = assetFolder("data/nq_open", 2);
-const vectors = assetFolder("data/word_vectors_100d", 0);
+const vectors = nq === undefined ? undefined : assetFolder("data/word_vectors_100d", 1);
 if (nq !== undefined && vectors !== undefined) {
   test("word vectors: a paraphrase is nearer than another entity, that than an unrelated question", async () => {
     const asked = [

@@ -133,8 +133,9 @@ function sameRelation(
 /** Whether `name`, normalised, stands in the text as whole words. */
 const mentions = ({ text }: Prepared, name: string): boolean => text.includes(` ${name} `);
 
+/** Whether a's text names an answer of b that is none of a's own, as "Nissan Sunny" does Nissan. */
 const namesAnAnswer = (a: Prepared, b: Prepared): boolean =>
-  [...b.answers].some((answer) => mentions(a, answer));
+  [...b.answers].some((answer) => !a.answers.has(answer) && mentions(a, answer));
 
 /** Weighted Jaccard: weight of the words in both over weight of the words in either; 0 of none. */
 function likeness(a: ReadonlySet<string>, b: ReadonlySet<string>, weigh: (word: string) => number) {
