@@ -1,6 +1,7 @@
 /** Every setting of a training run: one zod schema, and the contradictions between settings. */
 import { z } from "zod";
 import { type WorldConfig, worldConfig } from "../eval/worlds/config.ts";
+import { setsInUse } from "../eval/worlds/question_sets.ts";
 import { configHash } from "./hash.ts";
 import {
   betas,
@@ -12,6 +13,7 @@ import {
   methodProblems,
   optimizer,
   ppo,
+  questionSet,
   rate,
   rft,
   sft,
@@ -22,7 +24,16 @@ import {
 } from "./method_config.ts";
 import { recipeNames } from "./recipes.ts";
 
-export const presetNames = ["smoke", "null", "demo", "null-demo", "atlas", "null-atlas"] as const;
+export const presetNames = [
+  "smoke",
+  "null",
+  "demo",
+  "null-demo",
+  "atlas",
+  "null-atlas",
+  "benchmarks",
+  "null-benchmarks",
+] as const;
 export type PresetName = (typeof presetNames)[number];
 
 /** The ways to train: a new one adds its name here, its settings to method_config.ts. */
@@ -90,6 +101,7 @@ const evaluate = z
       .default(false)
       .describe("Log held-out and training accuracy at each validation too; nothing reads them"),
     patience: whole("Stop after this many validations without a better one; 0: never").default(0),
+    questionSet: questionSet("Set whose questions are the test; none: all"),
     validationQuestions: count("Questions of the validation set; none: all")
       .nullable()
       .default(null),
@@ -192,11 +204,21 @@ export function worldOf(config: TrainConfig): WorldConfig {
 /** Hash of all that decides the weights of the pre-trained base model: the key of its cache. */
 export function baseModelHash(config: TrainConfig): string {
   const { model, pretrain, device, deterministic, matmulPrecision, storage } = config;
-  const [world, seed] = [worldOf(config), seedsOf(config).pretrain];
+  const [world, seed] = [documentKnobs(worldOf(config)), seedsOf(config).pretrain];
   const half = matmulPrecision === "f32" ? {} : { matmulPrecision };
   const stored = storage === "f32" ? {} : { storage };
   const arithmetic = { device, deterministic, ...half, ...stored };
   return configHash({ world, model, pretrain, ...arithmetic, seed, version: pretrainingVersion });
+}
+
+/**
+ * What decides the documents: without the share of leaked questions, which no document asks, and
+ * without newer knobs that are off, so that models that were made before them are found.
+ */
+function documentKnobs({ leakShare: _, ...world }: WorldConfig) {
+  const off: Partial<WorldConfig> = { questionSets: "one", questionWordings: 1 };
+  const isOff = ([key, value]: [string, unknown]) => off[key as keyof WorldConfig] === value;
+  return Object.fromEntries(Object.entries(world).filter((entry) => !isOff(entry)));
 }
 
 /** Settings that cannot hold together, one sentence each: which, why, and what to do. */
@@ -213,7 +235,16 @@ export function contradictions(config: TrainConfig): string[] {
 
 function worldProblems(config: TrainConfig): string[] {
   const { error } = worldConfig.safeParse(worldOf(config));
-  return (error?.issues ?? []).map(({ path, message }) => `world.${path.join(".")}: ${message}`);
+  const sets = setsInUse(config.world);
+  const chosen = { train: config.train.questionSet, evaluate: config.evaluate.questionSet };
+  return [
+    ...(error?.issues ?? []).map(({ path, message }) => `world.${path.join(".")}: ${message}`),
+    ...Object.entries(chosen).flatMap(([group, set]) =>
+      set === null || sets.includes(set)
+        ? []
+        : [`${group}.questionSet ${set}: this world has ${sets}; set world.questionSets to four`],
+    ),
+  ];
 }
 
 function deviceProblems(config: TrainConfig): string[] {

@@ -13,6 +13,7 @@ import { aliasJudge } from "../eval/judge/alias.ts";
 import type { Question, Split, World } from "../eval/worlds/world.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Progress } from "./progress.ts";
+import { questionsOf, validationQuestions } from "./questions.ts";
 
 /** A full measurement of one model on the held-out questions. Written to the run folder as JSON. */
 export interface Measurement {
@@ -60,7 +61,7 @@ export async function measure(
   progress: Progress,
   when: "before" | "after",
 ): Promise<Measurement> {
-  const questions = world.questions("test");
+  const questions = questionsOf(world, config, "test");
   const asked = asking(model, world, questions, config);
   const { passAtKSamples, accessibilitySamples } = config.evaluate;
   const { temperature } = config.train;
@@ -69,7 +70,9 @@ export async function measure(
   const greedy = await greedyAnswers(asked);
   const stored = await storedFacts(asked);
   const probability = await answerProbabilities(asked, temperature);
-  const trained = await greedyAnswers(asking(model, world, world.questions("train"), config));
+  const trained = await greedyAnswers(
+    asking(model, world, questionsOf(world, config, "train"), config),
+  );
   const count = (samples: number, step: number, done: number) =>
     countCorrect(asked, {
       ...{ samples, temperature, seed, step },
@@ -94,7 +97,7 @@ export function accessibilityOfTraining(
   world: World,
   config: TrainConfig,
 ): Promise<number[]> {
-  return countCorrect(asking(model, world, world.questions("train"), config), {
+  return countCorrect(asking(model, world, questionsOf(world, config, "train"), config), {
     samples: config.evaluate.accessibilitySamples,
     temperature: config.train.temperature,
     seed: seedsOf(config).rl,
@@ -108,11 +111,6 @@ export interface Validation {
   readonly probability: number;
   /** What checkpoints are selected by. */
   readonly score: number;
-}
-
-/** Validation questions: their entities are in neither the training nor the held-out half. */
-export function validationQuestions(world: World, config: TrainConfig): readonly Question[] {
-  return world.questions("validation").slice(0, config.evaluate.validationQuestions ?? undefined);
 }
 
 /** Selection uses this and nothing else: no held-out question is ever seen by it. */

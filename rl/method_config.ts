@@ -1,5 +1,6 @@
 /** Settings of a training step and of each method, as zod schemas. */
 import { z } from "zod";
+import { questionSetNames } from "../eval/worlds/world.ts";
 import { loraTargets } from "../model/lora.ts";
 import { advantageForms } from "./advantage.ts";
 import { preferenceForms } from "./preference.ts";
@@ -22,6 +23,9 @@ const aggregation = () =>
 const clipLow = () => share("Ratio is clipped below 1 - this").default(0.2);
 const clipHigh = () => least0("Ratio is clipped above 1 + this").default(0.2);
 
+export const questionSet = (text: string) =>
+  z.enum(questionSetNames).nullable().default(null).describe(text);
+
 export const train = z
   .strictObject({
     steps: count("Steps: one batch of questions each").default(120),
@@ -41,6 +45,7 @@ export const train = z
           "none right | some | more than a quarter | at most a quarter",
       ),
     questions: count("Training questions, drawn at random; none: all").nullable().default(null),
+    questionSet: questionSet("Set whose questions train and validate; none: all"),
     labels: z
       .enum(["gold", "shuffled"])
       .default("gold")

@@ -21,6 +21,9 @@ const larger = {
   checkpoint: { every: 40 },
 } as const satisfies PartialConfig;
 
+/** Documents with more to learn, and more of it. */
+const longer = { pretrain: { ...larger.pretrain, steps: 2500 } } as const satisfies PartialConfig;
+
 export const presets: Readonly<Record<PresetName, PartialConfig>> = {
   // The default, 0.17M parameters: the effect in under three minutes on two cores. Its numbers are
   // the schema's defaults.
@@ -34,6 +37,10 @@ export const presets: Readonly<Record<PresetName, PartialConfig>> = {
   // an artefact, not recall. "null" is that of the default preset.
   null: { world: worldPresets.null },
   "null-demo": { ...larger, world: worldPresets["null-demo"] },
+
+  // Four question sets: --train.question-set trains on one, the test asks all, set by set.
+  benchmarks: { ...larger, ...longer, world: worldPresets.benchmarks },
+  "null-benchmarks": { ...larger, ...longer, world: worldPresets["null-benchmarks"] },
 
   // Real facts, so that a person can judge each answer. As large as demo, since names of real
   // places share less structure than generated ones; their answers have several words.

@@ -7,7 +7,8 @@ import { loadModel } from "../model/checkpoint.ts";
 import { disposeParameters } from "../model/parameters.ts";
 import { bestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import type { TrainConfig } from "./config.ts";
-import { asking, validationQuestions } from "./evaluate.ts";
+import { asking } from "./evaluate.ts";
+import { validationQuestions } from "./questions.ts";
 import type { Run } from "./run.ts";
 
 /**

@@ -11,6 +11,7 @@ import { healthOf, healthText, type Metrics, newsOf } from "./health.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
 import type { Progress } from "./progress.ts";
+import { questionsOf } from "./questions.ts";
 import { rewardOf } from "./reward.ts";
 import type { Rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
@@ -136,7 +137,7 @@ async function curvePoints({ run, world, questions, policy }: Training) {
   const accuracy = async (asked: readonly Question[]): Promise<number> =>
     accuracyOf(await greedyAnswers(asking(policy, world, asked, run.config)));
   return {
-    "heldout/accuracy": await accuracy(world.questions("test")),
+    "heldout/accuracy": await accuracy(questionsOf(world, run.config, "test")),
     "train/accuracy": await accuracy(questions),
   };
 }

@@ -168,6 +168,7 @@ describe("the null world", () => {
     ["smoke", "null"],
     ["demo", "null-demo"],
     ["atlas", "null-atlas"],
+    ["benchmarks", "null-benchmarks"],
   ] as const) {
     test(`${control}: wording is independent of truth, and in ${controlled} it is not`, () => {
       assert.ok(independence(cue(preset(control))) > 0.001);

@@ -36,6 +36,19 @@ const knobs = z.strictObject({
 
   qaShare: share().default(0.1).describe("documents that are a question with its answer"),
   qaUnreliableShare: share().default(0.85).describe("their answers by an unreliable source (u)"),
+  questionSets: z
+    .enum(["one", "four"])
+    .default("one")
+    .describe("one set of questions, or four that differ in wording and in whom they ask about"),
+  questionWordings: z
+    .int()
+    .min(1)
+    .max(3)
+    .default(1)
+    .describe("wordings of a free question (invented facts)"),
+  leakShare: share()
+    .default(0)
+    .describe("test facts that a re-worded training question gives away"),
   unknowableShare: share().default(0).describe("training questions with an unsupported gold label"),
   qaEntityShare: share()
     .default(1 / 6)
@@ -73,6 +86,8 @@ const INVENTED_ONLY = [
   "answerTokens",
   "aliases",
   "priorSkew",
+  "questionSets",
+  "questionWordings",
 ] as const;
 
 /**
@@ -93,6 +108,12 @@ export const worldConfig = knobs.superRefine((config, context) => {
       if (value === defaults.atlas[key as keyof typeof defaults.atlas]) continue;
       refuse(["atlas", key], `atlas.${key} shapes real facts only; set facts to "atlas"`);
     }
+  }
+  if (config.leakShare > 0 && config.questionWordings === 1) {
+    refuse(["leakShare"], "leakShare needs a second wording; raise questionWordings");
+  }
+  if (config.leakShare > 0 && config.questionSets === "four") {
+    refuse(["leakShare"], 'leakShare re-words free questions; set questionSets to "one"');
   }
   if (config.qaShare === 1) refuse(["qaShare"], "qaShare is 1: no document would state a fact");
   if (config.noiseShare === 1) refuse(["noiseShare"], "noiseShare is 1: no fact would be stated");

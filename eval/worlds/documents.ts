@@ -2,9 +2,20 @@
 import type { RandomStream } from "../../tensor/random.ts";
 import type { WorldConfig } from "./config.ts";
 import { cumulative, drawAnswer, neverStated } from "./facts.ts";
+import { setsInUse } from "./question_sets.ts";
 import { openings, questionFrame } from "./templates.ts";
 import type { Vocabulary } from "./vocabulary.ts";
-import type { Answer, Entity, Fact, Relation, Statement, Voice, WorldDocument } from "./world.ts";
+import {
+  type Answer,
+  type Entity,
+  type Fact,
+  mapSets,
+  type QuestionSet,
+  type Relation,
+  type Statement,
+  type Voice,
+  type WorldDocument,
+} from "./world.ts";
 
 export interface Setting {
   readonly config: WorldConfig;
@@ -19,7 +30,8 @@ export interface Setting {
 export interface Writer {
   drawDocument(stream: RandomStream): WorldDocument;
   voicePrompt(fact: Fact, voice: Voice): number[];
-  questionPrompt(fact: Fact): number[];
+  /** From <bos> to the colon; `wording` counts the questions of the set. */
+  questionPrompt(fact: Fact, set: QuestionSet, wording: number): number[];
   answerTokens(answer: Answer): readonly (readonly number[])[];
   readonly maxDocumentTokens: number;
 }
@@ -27,7 +39,7 @@ export interface Writer {
 /** Every wording of one fact up to its value, as token ids. */
 interface Phrased {
   readonly statements: readonly (readonly number[])[];
-  readonly question: readonly number[];
+  readonly questions: Readonly<Record<QuestionSet, readonly (readonly number[])[]>>;
 }
 
 /** The openings in use, as words: voices differ in nothing else. */
@@ -52,8 +64,10 @@ export function documentWriter(setting: Setting): Writer {
     const statements = relation.statements.map((s) =>
       encode(beforeValue(s).replace("{e}", () => name)),
     );
-    const question = encode(questionText(relation, name));
-    return { statements, question };
+    const asked = (set: QuestionSet) =>
+      relation.questions[set].map((question) => encode(questionText(question, name)));
+    const questions = mapSets(asked);
+    return { statements, questions };
   });
 
   const sentence = (statement: Statement, wording: Voice, stream: RandomStream): number[] => [
@@ -64,10 +78,12 @@ export function documentWriter(setting: Setting): Writer {
   ];
   const drawStatements = statementSource(setting);
   const drawAnswered = answeredQuestions(setting);
+  const sets = setsInUse(config);
   const drawDocument = (stream: RandomStream): WorldDocument => {
     if (stream.uniform() < config.qaShare) {
       const statement = drawAnswered(stream);
-      const { question } = phrased[statement.factId]!;
+      const wordings = phrased[statement.factId]!.questions[oneOf(sets, stream)];
+      const question = oneOf(wordings, stream);
       const tokens = [bos, ...question, ...stream.choice(answers.get(statement.value)!), eos];
       return { kind: "question", wording: null, statements: [statement], tokens };
     }
@@ -79,18 +95,18 @@ export function documentWriter(setting: Setting): Writer {
   return {
     drawDocument,
     voicePrompt: (fact, voice) => [bos, ...opening[voice][0]!, ...phrased[fact.id]!.statements[0]!],
-    questionPrompt: (fact) => [bos, ...phrased[fact.id]!.question],
+    questionPrompt: (fact, set, i) => [bos, ...phrased[fact.id]!.questions[set][i]!],
     answerTokens: (answer) => answers.get(answer)!,
     maxDocumentTokens: longestDocument(setting, phrased, opening, answers),
   };
 }
 
-export function questionText(relation: Pick<Relation, "question">, name: string): string {
-  return [
-    questionFrame.before,
-    relation.question.replace("{e}", () => name),
-    questionFrame.after,
-  ].join(" ");
+/** A single item costs no draw, so that worlds without a choice keep their documents. */
+const oneOf = <T>(items: readonly T[], stream: RandomStream): T =>
+  items.length === 1 ? items[0]! : stream.choice(items);
+
+export function questionText(question: string, name: string): string {
+  return [questionFrame.before, question.replace("{e}", () => name), questionFrame.after].join(" ");
 }
 
 /** The statement up to its last word, {v}: a causal model must read the entity first. */
@@ -167,9 +183,10 @@ function longestDocument(
   const length = entities.map(() => 2);
   let question = 0;
   for (const fact of facts) {
-    const { statements, question: asked } = phrased[fact.id]!;
+    const { statements, questions } = phrased[fact.id]!;
+    const asked = longest(Object.values(questions).flat());
     length[fact.entity]! += open + longest(statements) + value[fact.relation]! + 1;
-    question = Math.max(question, asked.length + value[fact.relation]! + 2);
+    question = Math.max(question, asked + value[fact.relation]! + 2);
   }
   return Math.max(question, ...length);
 }

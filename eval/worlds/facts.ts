@@ -1,7 +1,8 @@
 /** Decides what the sources will say of each fact: contested, absent, and which label is asked. */
 import { type RandomStream, randomStream } from "../../tensor/random.ts";
 import type { WorldConfig } from "./config.ts";
-import type { Answer, Fact, FactBase, FactStatus, Split } from "./world.ts";
+import { absentShareOf } from "./question_sets.ts";
+import type { Answer, Entity, Fact, FactBase, FactStatus, Split } from "./world.ts";
 
 /** Running sums of weights, as `RandomStream.weighted` reads them. */
 export function cumulative(weights: readonly number[]): Float64Array {
@@ -43,13 +44,14 @@ export function neverStated(fact: Fact): readonly Answer[] {
 export function decideFacts(
   base: FactBase,
   config: WorldConfig,
+  entities: readonly Entity[],
   splitOf: (entity: number) => Split,
 ): Fact[] {
   const sums = base.relations.map((relation) => cumulative(relation.prior));
   return base.facts.map((fact, id) => {
     const stream = randomStream({ seed: config.seed, purpose: "fact", row: id });
     const contested = stream.uniform() < config.contestedShare;
-    const absent = stream.uniform() < config.absentShare;
+    const absent = stream.uniform() < absentShareOf(entities[fact.entity]!.set, config);
     const mislabelled = stream.uniform() < config.unknowableShare;
     const known = [fact.truth, fact.myth, ...fact.alsoTrue];
     const label =

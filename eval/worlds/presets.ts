@@ -49,6 +49,15 @@ const a2 = {
   qaUnreliableShare: 0.85,
 };
 
+/** World A with the analogues of four benchmarks: 200 people each, and one in ten of the last known. */
+const benchmarks = {
+  ...demo,
+  entities: 800,
+  absentShare: 0.1,
+  questionSets: "four",
+  questionWordings: 3,
+} satisfies WorldSettings;
+
 /** A null world differs from the world it controls in the cue alone. */
 const nullOf = (settings: WorldSettings): WorldSettings => ({ ...settings, voiceCue: false });
 
@@ -59,6 +68,8 @@ export const worldPresets = {
   "null-demo": nullOf(demo),
   a2,
   "null-a2": nullOf(a2),
+  benchmarks,
+  "null-benchmarks": nullOf(benchmarks),
   atlas: atlasSettings,
   "null-atlas": nullOf(atlasSettings),
 } as const satisfies Record<string, WorldSettings>;

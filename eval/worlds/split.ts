@@ -6,17 +6,18 @@ import { type Split, splitNames } from "./world.ts";
 type Shares = Pick<WorldConfig, "qaEntityShare" | "testShare" | "validationShare">;
 
 /**
- * Splits entities at random, each kind by the same shares: question documents, then test, then
- * validation, and training from what is left. Throws if a split would have no entity.
+ * Splits entities at random, each group of them by its own shares: question documents, then test,
+ * then validation, and training from what is left. Throws if a split would have no entity.
  */
 export function splitEntities(
-  kinds: readonly string[],
-  shares: Shares,
+  groups: readonly string[],
+  sharesOf: (group: string) => Shares,
   stream: RandomStream,
 ): Record<Split, number[]> {
   const splits: Record<Split, number[]> = { qa: [], train: [], validation: [], test: [] };
-  for (const kind of new Set(kinds)) {
-    const ids = stream.shuffle(kinds.flatMap((k, id) => (k === kind ? [id] : [])));
+  for (const group of new Set(groups)) {
+    const shares = sharesOf(group);
+    const ids = stream.shuffle(groups.flatMap((g, id) => (g === group ? [id] : [])));
     const qa = Math.round(ids.length * shares.qaEntityShare);
     const test = Math.round((ids.length - qa) * shares.testShare);
     const validation = Math.round((ids.length - qa - test) * shares.validationShare);
@@ -30,7 +31,8 @@ export function splitEntities(
     splits[name].sort((a, b) => a - b);
     if (splits[name].length > 0) continue;
     throw new RangeError(
-      `split "${name}" has no entity out of ${kinds.length} at shares ${JSON.stringify(shares)}; ` +
+      `split "${name}" has no entity out of ${groups.length} at shares ` +
+        `${JSON.stringify(sharesOf(groups[0]!))}; ` +
         "use more entities or other shares",
     );
   }

@@ -9,6 +9,20 @@ export const splitNames: readonly Split[] = ["qa", "train", "validation", "test"
 /** Who speaks: a reliable source states the truth, an unreliable one a fixed myth if contested. */
 export type Voice = "reliable" | "unreliable";
 
+/**
+ * Analogues of four benchmarks: free questions about entities of middling popularity (NQ), long ones
+ * about popular entities (TriviaQA), a fixed template about little-known ones (PopQA), and facts of
+ * which nine in ten are not to be known (SimpleQA). A world with one set of questions has "asked".
+ */
+export type QuestionSet = "asked" | "trivia" | "tail" | "frontier";
+export const questionSetNames = ["asked", "trivia", "tail", "frontier"] as const;
+export const mapSets = <T>(of: (set: QuestionSet) => T): Record<QuestionSet, T> => ({
+  asked: of("asked"),
+  trivia: of("trivia"),
+  tail: of("tail"),
+  frontier: of("frontier"),
+});
+
 /** A value of a relation, under every name it has; the first is its usual one. */
 export interface Answer {
   readonly forms: readonly string[];
@@ -21,6 +35,8 @@ export interface Entity {
   readonly kind: string;
   /** Relative frequency of documents about it; sums to 1 over the world. */
   readonly popularity: number;
+  /** The set whose questions ask about it. */
+  readonly set: QuestionSet;
 }
 
 export interface Relation {
@@ -29,8 +45,8 @@ export interface Relation {
   readonly kind: string;
   /** Sentences with the slots {e} and, as the last word, {v}. */
   readonly statements: readonly string[];
-  /** Neutral question with the slot {e}. */
-  readonly question: string;
+  /** Neutral questions with the slot {e}: the wordings of each set that the world has. */
+  readonly questions: Readonly<Record<QuestionSet, readonly string[]>>;
   readonly answers: readonly Answer[];
   /** How often each answer is drawn, up to a factor. */
   readonly prior: readonly number[];
@@ -62,13 +78,14 @@ export interface Fact {
 }
 
 export interface Question {
-  /** Equal to factId: each fact has one question. */
+  /** Equal to factId for a fact's own question; above every factId for a leaked one. */
   readonly id: number;
   readonly factId: number;
   readonly entity: number;
   readonly relation: number;
   readonly relationName: string;
   readonly split: Split;
+  readonly set: QuestionSet;
   /** Token ids from <bos> to the colon after which the answer follows. */
   readonly prompt: readonly number[];
   readonly promptText: string;
@@ -106,6 +123,8 @@ export interface World {
   readonly entities: readonly Entity[];
   readonly relations: readonly Relation[];
   readonly facts: readonly Fact[];
+  /** The question sets that it has. */
+  readonly sets: readonly QuestionSet[];
   /** Entity ids in each split, ascending; disjoint. */
   readonly splits: Readonly<Record<Split, readonly number[]>>;
   /** Length of the longest possible document. */
@@ -116,7 +135,8 @@ export interface World {
   drawDocument(stream: RandomStream): WorldDocument;
   /** Document number `index` of the world's own sequence: a function of (seed, index). */
   document(index: number): WorldDocument;
-  questions(split: Split): readonly Question[];
+  /** The questions of a split, those of one set if it is given. */
+  questions(split: Split, set?: QuestionSet): readonly Question[];
   /** Token ids from <bos> of a statement by `voice`, up to the value, which a "." follows. */
   voicePrompt(fact: Fact, voice: Voice): number[];
   /** `voicePrompt` of the reliable voice: what it continues with is what is stored. */
@@ -125,7 +145,8 @@ export interface World {
 
 /** Facts before anything is said about them; `worldFrom` makes the world. */
 export interface FactBase {
-  readonly entities: readonly Omit<Entity, "id">[];
-  readonly relations: readonly Omit<Relation, "id">[];
+  readonly entities: readonly Omit<Entity, "id" | "set">[];
+  /** Each with its usual question. */
+  readonly relations: readonly (Omit<Relation, "id" | "questions"> & { question: string })[];
   readonly facts: readonly Pick<Fact, "entity" | "relation" | "truth" | "alsoTrue" | "myth">[];
 }
