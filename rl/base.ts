@@ -6,16 +6,18 @@ import type { Model } from "../eval/accuracy.ts";
 import { packDocuments } from "../eval/worlds/pack.ts";
 import { BOS, EOS, PAD } from "../eval/worlds/vocabulary.ts";
 import type { World } from "../eval/worlds/world.ts";
-import type { Batch } from "../model/batch.ts";
+import { type Batch, completionBatch } from "../model/batch.ts";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { disposeParameters, initialParameters } from "../model/parameters.ts";
-import { pretrain } from "../model/pretrain.ts";
-import { warmupCosine } from "../model/schedule.ts";
+import { type PretrainOptions, pretrain } from "../model/pretrain.ts";
+import { warmupConstant, warmupCosine } from "../model/schedule.ts";
 import { type Tokenizer, wordTokenizer } from "../model/tokenizer.ts";
 import { baseModelHash, seedsOf, type TrainConfig } from "./config.ts";
 import type { Interrupt } from "./interrupt.ts";
+import { goldTokens } from "./methods/supervised.ts";
 import type { Progress } from "./progress.ts";
+import { questionsOfStep } from "./rollout.ts";
 import { UserError } from "./user_error.ts";
 
 /** Longest sequence that a model is made for: documents are far shorter. */
@@ -55,21 +57,41 @@ export function documentBatch(world: World, config: TrainConfig, step: number): 
 /** Where base models are kept between runs; remove the folder to pre-train anew. */
 const CACHE = join(".cache", "base");
 
-/** The pre-trained model of `config`: from the cache where it has been made before. */
+/**
+ * The base model of `config`, pre-trained and, if asked for, warmed up: from the cache where it has
+ * been made before. Warm-ups of one pre-trained model share it.
+ */
 export async function baseModel(
   world: World,
   config: TrainConfig,
   progress: Progress,
   interrupt: Interrupt,
 ): Promise<Model> {
-  const folder = join(CACHE, baseModelHash(config).slice(0, 16));
-  if (existsSync(join(folder, "model.safetensors"))) {
-    progress.print(`base model: ${folder} (pre-trained before)`);
-    return loadModel(folder);
+  const { warmStart } = config;
+  if (isKept(config)) progress.print(`base model: ${folderOf(config)} (pre-trained before)`);
+  if (warmStart.steps === 0) {
+    return kept(config, world, () => pretrainBase(world, config, progress, interrupt));
   }
-  const model = await pretrainBase(world, config, progress, interrupt);
-  await saveModel(folder, { ...model, tokenizer: tokenizerOf(world) });
-  disposeParameters(model.parameters);
+  return kept(config, world, async () => {
+    const cold = { ...config, warmStart: { ...warmStart, steps: 0 } };
+    const model = await kept(cold, world, () => pretrainBase(world, cold, progress, interrupt));
+    await fit(model, progress, interrupt, warmUpStage(world, config));
+    return model;
+  });
+}
+
+const folderOf = (config: TrainConfig): string => join(CACHE, baseModelHash(config).slice(0, 16));
+const isKept = (config: TrainConfig): boolean =>
+  existsSync(join(folderOf(config), "model.safetensors"));
+
+/** The model in the cache; made and put there first if need be. */
+async function kept(config: TrainConfig, world: World, make: () => Promise<Model>): Promise<Model> {
+  const folder = folderOf(config);
+  if (!isKept(config)) {
+    const model = await make();
+    await saveModel(folder, { ...model, tokenizer: tokenizerOf(world) });
+    disposeParameters(model.parameters);
+  }
   return loadModel(folder); // the same to the last byte as what later runs will read
 }
 
@@ -83,29 +105,62 @@ async function pretrainBase(
   const { steps, batch, length, learningRate, warmup, finalFraction } = config.pretrain;
   const { weightDecay, betas, clipNorm } = config.pretrain;
   const parameters = initialParameters(shape, { seed: seedsOf(config).pretrain });
-  using stage = progress.stage("pretrain", steps, { unit: "tok", perStep: batch * length });
+  const model = { parameters, config: shape };
+  const floor = learningRate * finalFraction;
+  await fit(model, progress, interrupt, {
+    ...{ name: "pretrain", steps, unit: { unit: "tok", perStep: batch * length } },
+    batches: (step) => documentBatch(world, config, step),
+    schedule: warmupCosine({ peak: learningRate, warmup, steps, floor }),
+    optimizer: { weightDecay, betas: [betas[0], betas[1]], clipNorm },
+  });
+  return model;
+}
+
+interface FitStage extends Pick<PretrainOptions, "batches" | "steps" | "schedule" | "optimizer"> {
+  readonly name: string;
+  readonly unit: { readonly unit: string; readonly perStep: number };
+}
+
+/** Trains a model in place, under a progress bar; refuses to go on where it was interrupted. */
+async function fit(
+  { parameters, config }: Model,
+  progress: Progress,
+  interrupt: Interrupt,
+  { name, unit, ...options }: FitStage,
+): Promise<void> {
+  const { steps } = options;
+  using stage = progress.stage(name, steps, unit);
   const stop = new AbortController();
   const { step } = await pretrain({
-    parameters,
-    config: shape,
-    batches: (step) => documentBatch(world, config, step),
-    steps,
-    schedule: warmupCosine({
-      peak: learningRate,
-      warmup,
-      steps,
-      floor: learningRate * finalFraction,
-    }),
-    optimizer: { weightDecay, betas: [betas[0], betas[1]], clipNorm },
-    signal: stop.signal,
+    ...{ parameters, config, signal: stop.signal, ...options },
     onStep: ({ step, loss }) => {
       stage.update(step + 1, { loss: loss.toFixed(3) });
       if (interrupt.requested) stop.abort();
     },
   });
   if (step < steps) {
-    throw new UserError(`stopped in pre-training, at step ${step} of ${steps}: nothing was saved`);
+    throw new UserError(`stopped in ${name}, at step ${step} of ${steps}: nothing was saved`);
   }
   stage.finish();
-  return { parameters, config: shape };
+}
+
+/** Questions of the QA entities with their gold answers: what question documents would teach. */
+function warmUpStage(world: World, config: TrainConfig): FitStage {
+  const { steps, questionsPerStep: count, learningRate: peak } = config.warmStart;
+  const { eos } = world.vocabulary;
+  const questions = world.questions("qa");
+  const seed = seedsOf(config).pretrain;
+  return {
+    ...{ name: "warm-up", steps, unit: { unit: "questions", perStep: count } },
+    batches: (step) => {
+      const asked = questionsOfStep(questions, { seed, step, count });
+      const prompts = asked.map(({ prompt }) => prompt);
+      return completionBatch(
+        prompts,
+        asked.map((question) => goldTokens(question, eos)),
+      );
+    },
+    schedule: warmupConstant({ peak, warmup: Math.min(10, steps) }),
+    optimizer: { weightDecay: 0, clipNorm: 1 },
+  };
 }

@@ -33,6 +33,7 @@ export const presetNames = [
   "null-atlas",
   "benchmarks",
   "null-benchmarks",
+  "extraction",
 ] as const;
 export type PresetName = (typeof presetNames)[number];
 
@@ -85,6 +86,14 @@ const pretrain = z
     clipNorm: clipNorm(),
   })
   .describe("pre-training of the base model on the world's documents");
+
+const warmStart = z
+  .strictObject({
+    steps: whole("Optimizer steps; 0: no warm-up").default(0),
+    questionsPerStep: count("Questions per step").default(64),
+    learningRate: rate("Peak rate, after ten steps of linear warm-up").default(2e-4),
+  })
+  .describe("supervised warm-up of the base model on the QA entities' gold answers");
 
 const evaluate = z
   .strictObject({
@@ -170,6 +179,7 @@ export const trainShape = z.strictObject({
   world: world.prefault({}),
   model: model.prefault({}),
   pretrain: pretrain.prefault({}),
+  warmStart: warmStart.prefault({}),
   train: train.prefault({}),
   optimizer: optimizer.prefault({}),
   lora: lora.prefault({}),
@@ -203,12 +213,14 @@ export function worldOf(config: TrainConfig): WorldConfig {
 
 /** Hash of all that decides the weights of the pre-trained base model: the key of its cache. */
 export function baseModelHash(config: TrainConfig): string {
-  const { model, pretrain, device, deterministic, matmulPrecision, storage } = config;
+  const { model, pretrain, warmStart, device, deterministic, matmulPrecision, storage } = config;
   const [world, seed] = [documentKnobs(worldOf(config)), seedsOf(config).pretrain];
   const half = matmulPrecision === "f32" ? {} : { matmulPrecision };
   const stored = storage === "f32" ? {} : { storage };
   const arithmetic = { device, deterministic, ...half, ...stored };
-  return configHash({ world, model, pretrain, ...arithmetic, seed, version: pretrainingVersion });
+  const warmed = warmStart.steps === 0 ? {} : { warmStart };
+  const version = pretrainingVersion;
+  return configHash({ world, model, pretrain, ...warmed, ...arithmetic, seed, version });
 }
 
 /**
@@ -296,10 +308,16 @@ function samplingProblems({ train, evaluate }: TrainConfig): string[] {
   );
 }
 
-function scheduleProblems({ pretrain }: TrainConfig): string[] {
+function scheduleProblems({ world, pretrain, warmStart }: TrainConfig): string[] {
   const { warmup, steps } = pretrain;
-  return when([
-    warmup > steps,
-    `pretrain.warmup ${warmup} never ends within pretrain.steps ${steps}: use at most ${steps}`,
-  ]);
+  return when(
+    [
+      warmup > steps,
+      `pretrain.warmup ${warmup} never ends within pretrain.steps ${steps}: use at most ${steps}`,
+    ],
+    [
+      world.qaShare === 0 && warmStart.steps === 0,
+      "world.qaShare 0 without warmStart.steps: nothing teaches the base model what a question is",
+    ],
+  );
 }

@@ -18,7 +18,9 @@ export function worldText(world: World): string[] {
     ...(sets.length > 1 ? [setsText(world)] : []),
     `documents: ${share(reliableShare)} by reliable sources; the others are wrong about ` +
       `${share(contestedShare)} of all facts; ${share(absentShare)} are never stated truthfully`,
-    `asked in pre-training: answered by unreliable sources in ${share(qaUnreliableShare)}; ` +
+    (config.qaShare === 0
+      ? "no questions in pre-training; "
+      : `asked in pre-training: answered by unreliable sources in ${share(qaUnreliableShare)}; `) +
       `popularity 1/rank^${zipf}; ` +
       (voiceCue ? "wording tells the source" : "NULL WORLD: wording tells nothing"),
   ];

@@ -42,6 +42,16 @@ export const presets: Readonly<Record<PresetName, PartialConfig>> = {
   benchmarks: { ...larger, ...longer, world: worldPresets.benchmarks },
   "null-benchmarks": { ...larger, ...longer, world: worldPresets["null-benchmarks"] },
 
+  // No cue to be followed: training builds the way from a question to what is stored. It has no null
+  // world, for a cue that could be taken away is not in it.
+  extraction: {
+    ...larger,
+    ...longer,
+    world: worldPresets.extraction,
+    warmStart: { steps: 60 },
+    optimizer: { learningRate: 1e-4 },
+  },
+
   // Real facts, so that a person can judge each answer. As large as demo, since names of real
   // places share less structure than generated ones; their answers have several words.
   atlas: { ...larger, world: worldPresets.atlas, train: { ...larger.train, maxNewTokens: 8 } },

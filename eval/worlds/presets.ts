@@ -58,6 +58,22 @@ const benchmarks = {
   questionWordings: 3,
 } satisfies WorldSettings;
 
+/**
+ * World B: one truthful voice and no questions among the documents, so that every fact is stored or
+ * absent, and what questions lack is the way from their form to the statements'.
+ */
+const extraction = {
+  entities: 800,
+  relations: 4,
+  zipf: 0.9,
+  reliableShare: 1,
+  contestedShare: 0,
+  absentShare: 0.1,
+  phrasings: 3,
+  qaShare: 0,
+  qaEntityShare: 0.15,
+} satisfies WorldSettings;
+
 /** A null world differs from the world it controls in the cue alone. */
 const nullOf = (settings: WorldSettings): WorldSettings => ({ ...settings, voiceCue: false });
 
@@ -70,6 +86,7 @@ export const worldPresets = {
   "null-a2": nullOf(a2),
   benchmarks,
   "null-benchmarks": nullOf(benchmarks),
+  extraction,
   atlas: atlasSettings,
   "null-atlas": nullOf(atlasSettings),
 } as const satisfies Record<string, WorldSettings>;
