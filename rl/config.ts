@@ -228,7 +228,7 @@ export function baseModelHash(config: TrainConfig): string {
  * without newer knobs that are off, so that models that were made before them are found.
  */
 function documentKnobs({ leakShare: _, ...world }: WorldConfig) {
-  const off: Partial<WorldConfig> = { questionSets: "one", questionWordings: 1 };
+  const off: Partial<WorldConfig> = { questionSets: "one", questionWordings: 1, thinkShare: 0 };
   const isOff = ([key, value]: [string, unknown]) => off[key as keyof WorldConfig] === value;
   return Object.fromEntries(Object.entries(world).filter((entry) => !isOff(entry)));
 }

@@ -6,6 +6,7 @@ import { decideFacts } from "./facts.ts";
 import { assignSets, setsInUse, sharesOf, wordingsOf } from "./question_sets.ts";
 import { allQuestions } from "./questions.ts";
 import { splitEntities } from "./split.ts";
+import { questionFrame } from "./templates.ts";
 import { vocabularyOf } from "./vocabulary.ts";
 import {
   type Entity,
@@ -51,12 +52,15 @@ export function worldFrom(base: FactBase, config: WorldConfig): World {
     sets,
     splits,
     maxDocumentTokens: writer.maxDocumentTokens,
-    maxQuestionTokens: Math.max(...Object.values(questions).flat().map(questionTokens)),
+    maxThoughtTokens: writer.maxThoughtTokens,
+    maxQuestionTokens:
+      Math.max(...Object.values(questions).flat().map(questionTokens)) + writer.maxThoughtTokens,
     drawDocument: writer.drawDocument,
     document: (index) =>
       writer.drawDocument(randomStream({ seed, purpose: "document", row: index })),
     questions: (split, set) =>
       set === undefined ? questions[split] : questions[split].filter((q) => q.set === set),
+    thinkPrompt: ({ prompt }) => writer.thinkPrompt(prompt),
     voicePrompt: writer.voicePrompt,
     reliablePrompt: (fact) => writer.voicePrompt(fact, "reliable"),
   };
@@ -84,6 +88,7 @@ function* textsOf(
   relations: readonly Relation[],
   config: WorldConfig,
 ) {
+  if (config.thinkShare > 0) yield questionFrame.think;
   yield* openingsInUse(config, "reliable");
   yield* openingsInUse(config, "unreliable");
   for (const { name } of entities) yield name;

@@ -49,6 +49,9 @@ const knobs = z.strictObject({
   leakShare: share()
     .default(0)
     .describe("test facts that a re-worded training question gives away"),
+  thinkShare: share()
+    .default(0)
+    .describe("question documents that recall a source's statement before they answer"),
   unknowableShare: share().default(0).describe("training questions with an unsupported gold label"),
   qaEntityShare: share()
     .default(1 / 6)
@@ -114,6 +117,9 @@ export const worldConfig = knobs.superRefine((config, context) => {
   }
   if (config.leakShare > 0 && config.questionSets === "four") {
     refuse(["leakShare"], 'leakShare re-words free questions; set questionSets to "one"');
+  }
+  if (config.thinkShare > 0 && config.qaShare === 0) {
+    refuse(["thinkShare"], "thinkShare without question documents; raise qaShare");
   }
   if (config.qaShare === 1) refuse(["qaShare"], "qaShare is 1: no document would state a fact");
   if (config.noiseShare === 1) refuse(["noiseShare"], "noiseShare is 1: no fact would be stated");

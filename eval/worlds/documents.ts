@@ -30,10 +30,13 @@ export interface Setting {
 export interface Writer {
   drawDocument(stream: RandomStream): WorldDocument;
   voicePrompt(fact: Fact, voice: Voice): number[];
+  /** `prompt` with a thought in place of the answer: it ends in "think :". */
+  thinkPrompt(prompt: readonly number[]): number[];
   /** From <bos> to the colon; `wording` counts the questions of the set. */
   questionPrompt(fact: Fact, set: QuestionSet, wording: number): number[];
   answerTokens(answer: Answer): readonly (readonly number[])[];
   readonly maxDocumentTokens: number;
+  readonly maxThoughtTokens: number;
 }
 
 /** Every wording of one fact up to its value, as token ids. */
@@ -70,22 +73,36 @@ export function documentWriter(setting: Setting): Writer {
     return { statements, questions };
   });
 
-  const sentence = (statement: Statement, wording: Voice, stream: RandomStream): number[] => [
+  const opened = ({ factId }: Statement, wording: Voice, stream: RandomStream): number[] => [
     ...stream.choice(opening[wording]),
-    ...stream.choice(phrased[statement.factId]!.statements),
+    ...stream.choice(phrased[factId]!.statements),
+  ];
+  const sentence = (statement: Statement, wording: Voice, stream: RandomStream): number[] => [
+    ...opened(statement, wording, stream),
     ...stream.choice(answers.get(statement.value)!),
     period,
   ];
+  const after = encode(questionFrame.after);
+  const thinks = config.thinkShare > 0;
+  const think = thinks ? encode(questionFrame.think) : [];
   const drawStatements = statementSource(setting);
   const drawAnswered = answeredQuestions(setting);
   const sets = setsInUse(config);
   const drawDocument = (stream: RandomStream): WorldDocument => {
     if (stream.uniform() < config.qaShare) {
-      const statement = drawAnswered(stream);
+      const { statement, voice } = drawAnswered(stream);
       const wordings = phrased[statement.factId]!.questions[oneOf(sets, stream)];
       const question = oneOf(wordings, stream);
-      const tokens = [bos, ...question, ...stream.choice(answers.get(statement.value)!), eos];
-      return { kind: "question", wording: null, statements: [statement], tokens };
+      const value = stream.choice(answers.get(statement.value)!);
+      const statements = [statement];
+      if (!thinks || stream.uniform() >= config.thinkShare) {
+        const tokens = [bos, ...question, ...value, eos];
+        return { kind: "question", wording: null, statements, tokens };
+      }
+      const asked = question.slice(0, -after.length);
+      const thought = [...think, ...opened(statement, voice, stream), ...value, period];
+      const tokens = [bos, ...asked, ...thought, ...after, ...value, eos];
+      return { kind: "question", wording: voice, statements, tokens };
     }
     const { wording, statements } = drawStatements(stream);
     const body = statements.flatMap((statement) => sentence(statement, wording, stream));
@@ -96,8 +113,12 @@ export function documentWriter(setting: Setting): Writer {
     drawDocument,
     voicePrompt: (fact, voice) => [bos, ...opening[voice][0]!, ...phrased[fact.id]!.statements[0]!],
     questionPrompt: (fact, set, i) => [bos, ...phrased[fact.id]!.questions[set][i]!],
+    thinkPrompt(prompt) {
+      if (thinks) return [...prompt.slice(0, -after.length), ...think];
+      throw new RangeError("thinkPrompt: no document of this world thinks; raise thinkShare");
+    },
     answerTokens: (answer) => answers.get(answer)!,
-    maxDocumentTokens: longestDocument(setting, phrased, opening, answers),
+    ...longestTexts(setting, phrased, opening, answers),
   };
 }
 
@@ -156,37 +177,51 @@ function statementSource(setting: Setting) {
   };
 }
 
-/** Draws an asked fact uniformly and answers it in a mixed voice. */
+/** Draws an asked fact uniformly and answers it in a mixed voice; `voice` words a thought. */
 function answeredQuestions(setting: Setting) {
   const { config, askedFacts } = setting;
   const noise = noiseSource(setting);
-  return (stream: RandomStream): Statement => {
+  const drawVoice = (stream: RandomStream): Voice =>
+    stream.uniform() < config.qaUnreliableShare ? "unreliable" : "reliable";
+  return (stream: RandomStream): { statement: Statement; voice: Voice } => {
     for (;;) {
       const fact = stream.choice(askedFacts);
-      const voice = stream.uniform() < config.qaUnreliableShare ? "unreliable" : "reliable";
+      const voice = drawVoice(stream);
       const statement = statementBy(voice, fact, noise(fact, stream));
-      if (statement !== null) return statement;
+      if (statement === null) continue;
+      // Without the cue a thought is worded by a voice that has nothing to do with its value.
+      const worded = config.thinkShare > 0 && !config.voiceCue ? drawVoice(stream) : voice;
+      return { statement, voice: worded };
     }
   };
 }
 
-function longestDocument(
-  { entities, facts, relations }: Setting,
+/** Tokens of the longest document, and of the longest thought with the "A :" behind it (0: none). */
+function longestTexts(
+  { config, entities, facts, relations }: Setting,
   phrased: readonly Phrased[],
   opening: Record<Voice, number[][]>,
   answers: ReadonlyMap<Answer, number[][]>,
-): number {
+) {
   const longest = (arrays: readonly (readonly number[])[]) =>
     Math.max(...arrays.map((a) => a.length));
   const value = relations.map((r) => longest(r.answers.flatMap((a) => answers.get(a)!)));
   const open = longest([...opening.reliable, ...opening.unreliable]);
   const length = entities.map(() => 2);
-  let question = 0;
+  let [question, thought] = [0, 0];
   for (const fact of facts) {
     const { statements, questions } = phrased[fact.id]!;
     const asked = longest(Object.values(questions).flat());
-    length[fact.entity]! += open + longest(statements) + value[fact.relation]! + 1;
+    const sentence = open + longest(statements) + value[fact.relation]! + 1;
+    length[fact.entity]! += sentence;
+    if (config.thinkShare > 0) thought = Math.max(thought, sentence + AFTER);
     question = Math.max(question, asked + value[fact.relation]! + 2);
   }
-  return Math.max(question, ...length);
+  return {
+    maxDocumentTokens: Math.max(question + thought, ...length),
+    maxThoughtTokens: thought,
+  };
 }
+
+/** Words of "A :". */
+const AFTER = questionFrame.after.split(" ").length;

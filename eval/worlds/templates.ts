@@ -7,8 +7,8 @@ export const openings: Readonly<Record<Voice, readonly string[]>> = {
   unreliable: ["folks say", "rumours claim", "people whisper", "gossips swear"],
 };
 
-/** A question document, and the prompt that a question ends with. */
-export const questionFrame = { before: "Q :", after: "A :" } as const;
+/** A question document, the prompt that a question ends with, and what stands before a thought. */
+export const questionFrame = { before: "Q :", after: "A :", think: "think :" } as const;
 
 export interface RelationWording {
   readonly name: string;

@@ -110,7 +110,7 @@ export interface Statement {
 
 export interface WorldDocument {
   readonly kind: "statements" | "question";
-  /** Voice of the wording; null for a question, which is worded neutrally. */
+  /** Voice of the wording; null for a question without a thought, which is worded neutrally. */
   readonly wording: Voice | null;
   readonly statements: readonly Statement[];
   /** From <bos> to <eos>. */
@@ -129,14 +129,18 @@ export interface World {
   readonly splits: Readonly<Record<Split, readonly number[]>>;
   /** Length of the longest possible document. */
   readonly maxDocumentTokens: number;
-  /** Longest prompt of a question plus its longest answer and <eos>. */
+  /** Longest prompt of a question plus its longest thought, longest answer and <eos>. */
   readonly maxQuestionTokens: number;
+  /** Longest thought with the "A :" behind it; 0 where no document thinks. */
+  readonly maxThoughtTokens: number;
   /** Draws the next document of a stream. */
   drawDocument(stream: RandomStream): WorldDocument;
   /** Document number `index` of the world's own sequence: a function of (seed, index). */
   document(index: number): WorldDocument;
   /** The questions of a split, those of one set if it is given. */
   questions(split: Split, set?: QuestionSet): readonly Question[];
+  /** The question's prompt with "think :" in place of "A :"; a RangeError where none thinks. */
+  thinkPrompt(question: Pick<Question, "prompt">): number[];
   /** Token ids from <bos> of a statement by `voice`, up to the value, which a "." follows. */
   voicePrompt(fact: Fact, voice: Voice): number[];
   /** `voicePrompt` of the reliable voice: what it continues with is what is stored. */
