@@ -59,36 +59,55 @@ export interface SampledOptions {
 /** Questions in work at a time: bounds the memory of the caches, changes no result. */
 const CHUNK = 16;
 
-/** How many of `samples` answers to each question are right, at the rollouts' own settings. */
-export async function countCorrect(asked: Asked, options: SampledOptions): Promise<number[]> {
-  const { world, questions, judge, model } = asked;
+export interface SampledAnswer {
+  readonly text: string;
+  /** False: cut off at the longest answer. */
+  readonly finished: boolean;
+}
+
+/** Draws `samples` answers to each question, at the rollouts' own settings, and hands them on. */
+export async function eachSampled(
+  { model, world, questions, maxNewTokens }: Omit<Asked, "judge">,
+  options: SampledOptions,
+  take: (question: Question, answers: readonly SampledAnswer[]) => void,
+): Promise<void> {
   const { samples, temperature, seed, step } = options;
-  const counts: number[] = [];
   for (let from = 0; from < questions.length; from += CHUNK) {
     const some = questions.slice(from, from + CHUNK);
-    const { tokens } = await sample(model.parameters, model.config, prompts(some), {
-      maxNewTokens: asked.maxNewTokens,
-      samplesPerPrompt: samples,
-      temperature,
+    const { tokens, finished } = await sample(model.parameters, model.config, prompts(some), {
+      ...{ maxNewTokens, samplesPerPrompt: samples, temperature },
       stopTokens: [world.vocabulary.eos],
-      seed,
-      step,
+      ...{ seed, step },
       promptIds: some.map(({ id }) => id),
       rowsPerBatch: 2048,
     });
     some.forEach((question, i) => {
-      const verdicts = new Map<string, boolean>();
-      let correct = 0;
-      for (const answer of tokens.slice(i * samples, (i + 1) * samples)) {
-        const text = answerText(world, answer);
-        const known = verdicts.get(text) ?? judge(question, text).correct;
-        verdicts.set(text, known);
-        if (known) correct++;
-      }
-      counts.push(correct);
+      const rows = Array.from({ length: samples }, (_, s) => i * samples + s);
+      take(
+        question,
+        rows.map((row) => ({
+          text: answerText(world, tokens[row]!),
+          finished: finished[row]!,
+        })),
+      );
     });
     await options.onProgress?.(Math.min(from + CHUNK, questions.length));
   }
+}
+
+/** How many of `samples` answers to each question are right. */
+export async function countCorrect(asked: Asked, options: SampledOptions): Promise<number[]> {
+  const counts: number[] = [];
+  await eachSampled(asked, options, (question, answers) => {
+    const verdicts = new Map<string, boolean>();
+    let correct = 0;
+    for (const { text } of answers) {
+      const known = verdicts.get(text) ?? asked.judge(question, text).correct;
+      verdicts.set(text, known);
+      if (known) correct++;
+    }
+    counts.push(correct);
+  });
   return counts;
 }
 

@@ -293,12 +293,17 @@ function modelProblems({ model }: TrainConfig): string[] {
   );
 }
 
-function samplingProblems({ train, evaluate }: TrainConfig): string[] {
+function samplingProblems({ world, train, evaluate }: TrainConfig): string[] {
   const why =
     "a filter renormalises what the rollout samples from, but not the trainer's log-probabilities";
   const maxK = Math.max(...evaluate.passAtK);
   return when(
     [train.topP < 1, `train.topP ${train.topP} in training: ${why}; use 1`],
+    [
+      world.facts === "invented" && train.maxNewTokens <= world.answerTokens,
+      `train.maxNewTokens ${train.maxNewTokens} cuts off every answer of world.answerTokens ` +
+        `${world.answerTokens} words and the <eos> behind it: use at least ${world.answerTokens + 1}`,
+    ],
     [train.topK > 0, `train.topK ${train.topK} in training: ${why}; use 0`],
     [
       evaluate.passAtKSamples < maxK,

@@ -46,7 +46,6 @@ export const presets: Readonly<Record<PresetName, PartialConfig>> = {
   // world, for a cue that could be taken away is not in it.
   extraction: {
     ...larger,
-    ...longer,
     world: worldPresets.extraction,
     warmStart: { steps: 60 },
     optimizer: { learningRate: 1e-4 },
