@@ -10,7 +10,7 @@ import {
   storedFacts,
 } from "../eval/accuracy.ts";
 import { aliasJudge } from "../eval/judge/alias.ts";
-import type { Question, Split, World } from "../eval/worlds/world.ts";
+import type { Question, World } from "../eval/worlds/world.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOf, validationQuestions } from "./questions.ts";
@@ -124,11 +124,4 @@ export async function validate(
   const probabilities = await answerProbabilities(asked, config.train.temperature);
   const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
   return { accuracy, probability, score: accuracy + 1e-3 * probability };
-}
-
-/** The questions of a split, refused where the world leaves none. */
-export function requireQuestions(world: World, split: Split): readonly Question[] {
-  const questions = world.questions(split);
-  if (questions.length > 0) return questions;
-  throw new RangeError(`this world has no ${split} questions: give it more entities`);
 }

@@ -6,6 +6,7 @@ import { bootstrapGain, type McNemar, mcnemar, wilson } from "../eval/statistics
 import type { Question, World } from "../eval/worlds/world.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { accuracyOf, type BaseMeasurement, type Measurement } from "./evaluate.ts";
+import { questionsOf } from "./questions.ts";
 import {
   bar,
   duration,
@@ -49,7 +50,7 @@ function proportion(flags: readonly boolean[]): Proportion {
 /** Everything that `summary.json` holds. */
 export function summarise(outcome: Outcome) {
   const { config, world, before, after } = outcome;
-  const questions = world.questions("test");
+  const questions = questionsOf(world, config, "test");
   const { fixed, broken, p } = mcnemar(correct(before), correct(after));
   const gain = bootstrapGain(
     questions.map(({ entity }, i) => ({
@@ -88,6 +89,7 @@ export function summarise(outcome: Outcome) {
       repair: repair.rows.map(({ bin, ...row }) => ({ bin: bin.label, ...row })),
       repairTrend: repair.trend,
       byRelation: byGroup(outcome, ({ relationName }) => relationName),
+      bySet: byGroup(outcome, ({ set }) => set),
       byStatus: byGroup(outcome, ({ status }) => status),
     },
     train: { before: shareOf(before.trained), after: shareOf(after.trained) },
@@ -118,10 +120,10 @@ interface GroupRow {
   readonly after: number;
 }
 
-function byGroup({ world, before, after }: Outcome, nameOf: (q: Question) => string): GroupRow[] {
-  const groups = Map.groupBy(world.questions("test").keys(), (i) => {
-    return nameOf(world.questions("test")[i]!);
-  });
+function byGroup(outcome: Outcome, nameOf: (q: Question) => string): GroupRow[] {
+  const { world, config, before, after } = outcome;
+  const questions = questionsOf(world, config, "test");
+  const groups = Map.groupBy(questions.keys(), (i) => nameOf(questions[i]!));
   return [...groups].map(([name, indices]) => ({
     name,
     n: indices.length,
@@ -131,8 +133,8 @@ function byGroup({ world, before, after }: Outcome, nameOf: (q: Question) => str
 }
 
 /** One row for each question that was measured or trained on. */
-export function* ledgerRows({ world, before, after, lastStep, firstSolved }: Outcome) {
-  for (const [i, question] of world.questions("test").entries()) {
+export function* ledgerRows({ config, world, before, after, lastStep, firstSolved }: Outcome) {
+  for (const [i, question] of questionsOf(world, config, "test").entries()) {
     yield {
       ...ledgerKey(question),
       accessible: before.accessible[i],
@@ -148,7 +150,7 @@ export function* ledgerRows({ world, before, after, lastStep, firstSolved }: Out
       correctLast: lastStep[i],
     };
   }
-  for (const [i, question] of world.questions("train").entries()) {
+  for (const [i, question] of questionsOf(world, config, "train").entries()) {
     yield {
       ...ledgerKey(question),
       accessible: before.trainAccessible[i],
@@ -159,8 +161,8 @@ export function* ledgerRows({ world, before, after, lastStep, firstSolved }: Out
   }
 }
 
-const ledgerKey = ({ id, split, entity, promptText, gold, status, myth }: Question) => ({
-  ...{ id, split, entity, question: promptText, gold, myth, status },
+const ledgerKey = ({ id, split, set, entity, promptText, gold, status, myth }: Question) => ({
+  ...{ id, split, set, entity, question: promptText, gold, myth, status },
 });
 
 type Summary = ReturnType<typeof summarise>;
@@ -190,6 +192,10 @@ function tables({ heldout, train }: Summary, samples: number): Table[] {
           percent(train.after),
           points(train.after - train.before),
         ],
+        ...(heldout.bySet.length > 1 ? heldout.bySet : []).map(({ name, n, before, after }) => [
+          `  held-out ${name} (${n})`,
+          ...[percent(before), percent(after), points(after - before)],
+        ]),
         ...heldout.byStatus.map(({ name, n, before, after }) => [
           `  held-out ${name} (${n})`,
           ...[percent(before), percent(after), points(after - before)],
@@ -267,8 +273,8 @@ function story(
 }
 
 /** A dozen held-out questions before and after: repaired ones first, as many of each as there are. */
-export function examples({ world, before, after }: Outcome, count = 12): Table {
-  const rows = world.questions("test").map((question, i) => {
+export function examples({ config, world, before, after }: Outcome, count = 12): Table {
+  const rows = questionsOf(world, config, "test").map((question, i) => {
     const [b, a] = [before.greedy[i]!, after.greedy[i]!];
     const kind = `${Number(b.correct)}${Number(a.correct)}`;
     return { question, b, a, kind };

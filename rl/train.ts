@@ -10,18 +10,13 @@ import { disposeParameters, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { baseModel } from "./base.ts";
 import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
-import {
-  accessibilityOfTraining,
-  asking,
-  type BaseMeasurement,
-  measure,
-  requireQuestions,
-} from "./evaluate.ts";
+import { accessibilityOfTraining, asking, type BaseMeasurement, measure } from "./evaluate.ts";
 import { writeJson } from "./files.ts";
 import { worldText } from "./header.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
 import { Progress } from "./progress.ts";
+import { questionsOf } from "./questions.ts";
 import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
@@ -66,7 +61,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
 
   // 1. A world of facts. Its training, validation and held-out questions share no entity.
   const world = buildWorld(worldOf(config));
-  for (const split of ["train", "validation", "test"] as const) requireQuestions(world, split);
+  for (const split of ["train", "validation", "test"] as const) questionsOf(world, config, split);
 
   // 2. A base model that has read about all of them.
   const base = await baseModel(world, config, progress, interrupt);
@@ -83,7 +78,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   // 4. Reinforcement on the training half.
   const { policy, state } = restore(run, resumed, base);
   const tracker = await trackersOf(run, (text) => progress.print(text));
-  const asked = world.questions("train");
+  const asked = questionsOf(world, config, "train");
   const seed = seedsOf(config).rl;
   const questions = trainingQuestions(asked, before.trainAccessible, config, seed);
   if (questions.length < asked.length) {
@@ -101,7 +96,9 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   const chosen = await choose(run, world, base);
   const after = await measure(chosen.model, world, config, progress, "after");
   // The last step's weights too: reported beside the chosen ones, never used.
-  const last = await greedyAnswers(asking(policy, world, world.questions("test"), config));
+  const last = await greedyAnswers(
+    asking(policy, world, questionsOf(world, config, "test"), config),
+  );
   const lastStep = last.map(({ correct }) => correct);
   chosen.dispose();
   disposeParameters(policy.parameters);

@@ -41,7 +41,7 @@ describe("a grid", () => {
     [
       "an ambiguous one",
       ["learningRate=1"],
-      /write pretrain.learningRate or optimizer.learningRate/,
+      /write pretrain.learningRate or warmStart.learningRate or/,
     ],
     ["no values", ["method="], /no values; write method=A,B/],
     ["a setting named twice", ["seed=1", "seed=2"], /names seed twice/],
