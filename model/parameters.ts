@@ -116,6 +116,15 @@ export function parameter(tree: ParameterTree, name: string): Tensor {
 export const parameterCount = (tree: ParameterTree): number =>
   [...tree.values()].reduce((total, t) => total + t.size, 0);
 
+/** Those that one token meets: of a mixture, only the experts that it goes to. */
+export function activeParameterCount(tree: ParameterTree, config: ModelConfig): number {
+  const { experts } = factsOf(config);
+  if (experts === null) return parameterCount(tree);
+  const inExperts = [...tree].filter(([name]) => name.includes(".mlp.experts."));
+  const { count, perToken } = experts;
+  return parameterCount(tree) - (parameterCount(new Map(inExperts)) * (count - perToken)) / count;
+}
+
 /** A copy of all values: what a reference policy is made of. */
 export function cloneParameters(tree: ParameterTree): Map<string, Tensor> {
   return noGrad(() => new Map([...tree].map(([name, t]) => [name, t.contiguous()])));

@@ -1,13 +1,13 @@
 /** Language-model training: next-token cross-entropy, AdamW, a schedule; one scope a step. */
 
-import { scope, type Tensor, tensor } from "../tensor/mod.ts";
-import { type Batch, readPositions } from "./batch.ts";
+import { scope, type Tensor } from "../tensor/mod.ts";
+import type { Batch } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
-import { type Balance, balance, disposeRouting, type Routing } from "./experts.ts";
+import type { Routing } from "./experts.ts";
 import { AdamW, type AdamWSettings } from "./optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "./parameters.ts";
 import type { Schedule } from "./schedule.ts";
-import { batchLogProbs } from "./score.ts";
+import { batchBalance, batchLogProbs } from "./score.ts";
 
 export interface PretrainOptions {
   /** Changed in place. */
@@ -96,7 +96,7 @@ async function trainStep(options: PretrainOptions, optimizer: AdamW): Promise<St
     const mean = batchLogProbs(parameters, config, batch, { routing })
       .sum()
       .mul(-1 / tokens);
-    const mixture = routing.length > 0 ? balanceOf(routing, batch) : undefined;
+    const mixture = routing.length > 0 ? batchBalance(routing, batch) : undefined;
     const total = mixture ? mean.add(mixture.loss.mul(config.router_aux_loss_coef!)) : mean;
     const gradients = gradientsOf(total, parameters);
     const norm = optimizer.update(gradients, learningRate);
@@ -120,13 +120,4 @@ async function trainStep(options: PretrainOptions, optimizer: AdamW): Promise<St
     );
   }
   return info;
-}
-
-/** See balance(); the routing is freed. */
-function balanceOf(routing: readonly Routing[], batch: Batch): Balance {
-  const { device } = routing[0]!.probabilities;
-  const counted = tensor(readPositions(batch), [batch.targets.length], { device });
-  const found = balance(routing, counted);
-  disposeRouting(routing);
-  return found;
 }

@@ -1,8 +1,10 @@
 /** Exact log-probabilities of given completions, by teacher forcing. */
 
 import { noGrad, scope, type Tensor, tensor } from "../tensor/mod.ts";
-import { type Batch, byLength, completionBatch, countedRows } from "./batch.ts";
+import { type Batch, byLength, completionBatch, countedRows, readPositions } from "./batch.ts";
 import type { ModelConfig } from "./config.ts";
+import { type Balance, balance, disposeRouting, type Routing } from "./experts.ts";
+import { factsOf } from "./families.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
 import { hidden, type LogProbOptions, logits, tokenLogProbs } from "./transformer.ts";
 
@@ -26,6 +28,39 @@ export function batchLogProbs(
     const some = rows.length < batch.targets.length ? { rows } : {};
     return tokenLogProbs(parameters, config, tokens, targets, { ...options, ...some });
   });
+}
+
+/** How even the loads of the experts were in a pass over `batch`; frees the routing. */
+export function batchBalance(routing: readonly Routing[], batch: Batch): Balance {
+  const { device } = routing[0]!.probabilities;
+  const found = scope(() => {
+    const counted = tensor(readPositions(batch), [batch.targets.length], { device });
+    return balance(routing, counted);
+  });
+  disposeRouting(routing);
+  return found;
+}
+
+/** The same of a pass of its own; undefined where the model has no experts. */
+export async function routerLoads(
+  parameters: ParameterTree,
+  config: ModelConfig,
+  batch: Batch,
+): Promise<{ auxLoss: number; busiest: number } | undefined> {
+  const { experts } = factsOf(config);
+  const layers = Array.from({ length: config.num_hidden_layers }, (_, layer) => layer);
+  if (!experts || !layers.some(experts.inLayer)) return undefined;
+  const { device } = parameter(parameters, "model.norm.weight");
+  const loads = noGrad(() =>
+    scope(() => {
+      const routing: Routing[] = [];
+      hidden(parameters, config, tensor(batch.tokens, batch.shape, { device }), { routing });
+      return batchBalance(routing, batch);
+    }),
+  );
+  const [[auxLoss], [busiest]] = await Promise.all([loads.loss.data(), loads.busiest.data()]);
+  for (const t of [loads.loss, loads.busiest]) t.dispose();
+  return { auxLoss: auxLoss!, busiest: busiest! };
 }
 
 /**

@@ -16,6 +16,7 @@ import { type Tokenizer, wordTokenizer } from "../model/tokenizer.ts";
 import { baseModelHash, seedsOf, type TrainConfig } from "./config.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { goldTokens } from "./methods/supervised.ts";
+import { modelKeys } from "./model_config.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOfStep } from "./rollout.ts";
 import { UserError } from "./user_error.ts";
@@ -28,18 +29,9 @@ export const tokenizerOf = (world: World): Tokenizer =>
 
 export function modelConfigOf({ model }: TrainConfig, world: World): ModelConfig {
   return parseConfig({
-    model_type: "llama",
+    ...modelKeys(model),
     vocab_size: world.vocabulary.size,
-    hidden_size: model.hiddenSize,
-    intermediate_size: model.intermediateSize,
-    num_hidden_layers: model.layers,
-    num_attention_heads: model.heads,
-    num_key_value_heads: model.keyValueHeads,
-    rms_norm_eps: model.normEpsilon,
-    rope_theta: model.ropeTheta,
     max_position_embeddings: POSITIONS,
-    tie_word_embeddings: model.tieWordEmbeddings,
-    initializer_range: model.initialStd,
     bos_token_id: world.vocabulary.bos,
     eos_token_id: world.vocabulary.eos,
     pad_token_id: world.vocabulary.pad,
@@ -133,8 +125,12 @@ async function fit(
   const stop = new AbortController();
   const { step } = await pretrain({
     ...{ parameters, config, signal: stop.signal, ...options },
-    onStep: ({ step, loss }) => {
-      stage.update(step + 1, { loss: loss.toFixed(3) });
+    onStep: ({ step, loss, routerAuxLoss, busiestExpert }) => {
+      const loads = busiestExpert !== undefined && {
+        router_aux_loss: routerAuxLoss!.toFixed(3),
+        busiest: `${(100 * busiestExpert).toFixed(0)} %`,
+      };
+      stage.update(step + 1, { loss: loss.toFixed(3), ...loads });
       if (interrupt.requested) stop.abort();
     },
   });

@@ -11,6 +11,8 @@ import {
 } from "../eval/accuracy.ts";
 import { aliasJudge } from "../eval/judge/alias.ts";
 import type { Question, World } from "../eval/worlds/world.ts";
+import { completionBatch } from "../model/batch.ts";
+import { routerLoads } from "../model/score.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOf, validationQuestions } from "./questions.ts";
@@ -124,4 +126,18 @@ export async function validate(
   const probabilities = await answerProbabilities(asked, config.train.temperature);
   const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
   return { accuracy, probability, score: accuracy + 1e-3 * probability };
+}
+
+/** How even the loads of the experts are on questions and gold answers; empty without experts. */
+export async function routerMetrics(
+  { parameters, config }: Model,
+  questions: readonly Question[],
+): Promise<Record<string, number>> {
+  const some = questions.slice(0, 256);
+  const batch = completionBatch(
+    some.map(({ prompt }) => prompt),
+    some.map(({ answers }) => answers[0]!),
+  );
+  const loads = await routerLoads(parameters, config, batch);
+  return loads ? { router_aux_loss: loads.auxLoss, "router/busiest_expert": loads.busiest } : {};
 }

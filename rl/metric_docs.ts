@@ -46,6 +46,12 @@ export const metricMeanings: Readonly<Record<string, string>> = {
   "heldout/accuracy":
     "Greedy accuracy on the held-out questions, with evaluate.curves: looked at, never chosen by.",
   "train/accuracy": "Greedy accuracy on the training questions, with evaluate.curves.",
+  router_aux_loss:
+    "Of a mixture of experts, on the validation questions: E·Σ f·P, experts per token where all " +
+    "probabilities are alike, up to E where one expert gets all.",
+  "router/busiest_expert":
+    "Largest share of their tokens that one expert of one layer gets; experts per token / experts " +
+    "where all get alike.",
   health: "Ids of the verdicts on this step.",
 };
 

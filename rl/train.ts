@@ -3,10 +3,10 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { greedyAnswers } from "../eval/accuracy.ts";
+import { greedyAnswers, type Model } from "../eval/accuracy.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import type { World } from "../eval/worlds/world.ts";
-import { disposeParameters, parameterCount } from "../model/parameters.ts";
+import { activeParameterCount, disposeParameters, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { baseModel } from "./base.ts";
 import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
@@ -66,7 +66,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   // 2. A base model that has read about all of them.
   const base = await baseModel(world, config, progress, interrupt);
   const params = parameterCount(base.parameters);
-  const header = headerOf(config, world, params);
+  const header = headerOf(config, world, base);
   progress.print(`${header.join("\n")}\n`);
 
   // 3. What it stores, and what it says, before any reinforcement.
@@ -122,13 +122,20 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   console.log("next: --preset null, the control; --method ppo; --explain, what metrics mean");
 }
 
-function headerOf(config: TrainConfig, world: World, params: number): string[] {
-  const { hiddenSize, layers, heads } = config.model;
+function headerOf(config: TrainConfig, world: World, base: Model): string[] {
+  const { family, hiddenSize, layers, heads, experts, expertsPerToken } = config.model;
+  const active = activeParameterCount(base.parameters, base.config);
+  const mixture =
+    family === "qwen3moe"
+      ? `, ${expertsPerToken} of ${experts} experts a token (${count(active)} parameters)`
+      : "";
   return [
     `preset       ${config.preset}, seed ${config.seed}, method ${config.method}, reward ${config.reward}` +
       (config.train.labels === "gold" ? "" : `, ${config.train.labels} labels`),
     ...worldText(world).map((line, i) => `${i === 0 ? "world        " : "             "}${line}`),
-    `model        ${count(params)} parameters: ${layers} layers of width ${hiddenSize}, ${heads} heads`,
+    `model        ${count(parameterCount(base.parameters))} parameters: ` +
+      `${family === "llama" ? "" : `${family}, `}${layers} layers of width ${hiddenSize}, ` +
+      `${heads} heads${mixture}`,
     ...methodOf(config).mathematics(config),
   ];
 }

@@ -6,12 +6,12 @@ import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../mo
 import { latestCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { shuffledLabels } from "./controls.ts";
-import { accuracyOf, asking, validate } from "./evaluate.ts";
+import { accuracyOf, asking, routerMetrics, validate } from "./evaluate.ts";
 import { healthOf, healthText, type Metrics, newsOf } from "./health.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
 import type { Progress } from "./progress.ts";
-import { questionsOf } from "./questions.ts";
+import { questionsOf, validationQuestions } from "./questions.ts";
 import { rewardOf } from "./reward.ts";
 import type { Rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
@@ -126,6 +126,7 @@ async function validated(training: Training, row?: Record<string, unknown>) {
     ...(row ?? { step: -1 }),
     "validation/accuracy": validation.accuracy,
     "validation/probability": validation.probability,
+    ...(await routerMetrics(policy, validationQuestions(world, run.config))),
     ...(run.config.evaluate.curves && (await curvePoints(training))),
   });
   await save(training, validation.score);

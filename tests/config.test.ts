@@ -209,6 +209,18 @@ describe("settings that contradict each other", () => {
       /model.heads 3 does not divide model.hiddenSize 64/,
     ],
     [["--model.key-value-heads", "3"], /model.keyValueHeads 3 does not divide model.heads 4/],
+    [
+      ["--model.experts", "4"],
+      /^model.experts with model.family llama: it has no experts; use --model.family qwen3moe/,
+    ],
+    [
+      ["--model.family=qwen2", "--model.experts-per-token=1", "--model.auxiliary-loss=0"],
+      /^model.expertsPerToken, model.auxiliaryLoss with model.family qwen2/,
+    ],
+    [
+      ["--model.family=qwen3moe", "--model.experts=2", "--model.experts-per-token=3"],
+      /expertsPerToken 3 of model.experts 2: a token cannot go through more experts/,
+    ],
     [["--model.hidden-size", "12"], /hiddenSize 12 \/ model.heads 4 is odd: rotary/],
     [
       ["--world.facts", "atlas", "--world.entities", "99"],

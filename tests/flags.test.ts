@@ -159,6 +159,8 @@ describe("hashes", () => {
 
   test("the base model's hash sees what shapes it and nothing else", () => {
     const base = baseModelHash(configOf());
+    // Models that were pre-trained before stay in the cache: raise pretrainingVersion instead.
+    assert.equal(base, "44182b4d332303c8b15acfef8c4b132cb522be952712ec81503a8b44125a1e1f");
     for (const argv of [
       ["--train.steps", "50"],
       ["--reward", "random"],
@@ -174,9 +176,19 @@ describe("hashes", () => {
       ["--seed", "2"],
       ["--seeds.pretrain", "2"],
       ["--pretrain.steps", "60"],
+      ["--model.family", "qwen2"],
     ]) {
       assert.notEqual(baseModelHash(configOf(...argv)), base, argv.join(" "));
     }
+    const families = ["llama", "qwen2", "qwen3", "olmo2", "qwen3moe"];
+    const mixture = ["--model.family", "qwen3moe"];
+    const hashes = [
+      ...families.map((family) => baseModelHash(configOf("--model.family", family))),
+      ...["experts", "experts-per-token", "expert-intermediate-size", "auxiliary-loss"].map(
+        (name) => baseModelHash(configOf(...mixture, `--model.${name}`, "3")),
+      ),
+    ];
+    assert.equal(new Set(hashes).size, 9);
   });
 });
 

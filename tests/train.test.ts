@@ -12,6 +12,7 @@ import { latestCheckpoint, readCheckpoint } from "../rl/checkpoints.ts";
 import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
 import { updatePolicy } from "../rl/methods/grpo.ts";
 import { metricMeanings } from "../rl/metric_docs.ts";
+import { modelTypes } from "../rl/model_config.ts";
 import { Progress } from "../rl/progress.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { questionsOfStep, rollOut } from "../rl/rollout.ts";
@@ -31,10 +32,12 @@ interface Changes {
   readonly [group: string]: unknown;
 }
 
+const shape = { hiddenSize: 16, layers: 1, heads: 2, keyValueHeads: 1, intermediateSize: 32 };
+
 const tiny = ({ train = {}, optimizer = {}, ...changes }: Changes = {}): TrainConfig =>
   trainConfig.parse({
     world: { entities: 24, relations: 2, answers: 6, qaShare: 0.3, qaEntityShare: 0.3 },
-    model: { hiddenSize: 16, layers: 1, heads: 2, keyValueHeads: 1, intermediateSize: 32 },
+    model: shape,
     train: { steps: 6, questionsPerStep: 4, groupSize: 4, ...train },
     optimizer: { learningRate: 1e-2, warmup: 2, ...optimizer },
     ...changes,
@@ -87,6 +90,8 @@ const variants: readonly Changes[] = [
   { method: "ppo", ppo: { klCoefficient: 0.1, klTarget: 0.01, klHorizon: 50 } },
   { lora: { rank: 2, targets: ["q_proj", "down_proj"] }, train: { epochs: 2 } },
   { method: "dpo", lora: { rank: 1 }, optimizer: { name: "muon" } },
+  { model: { ...shape, family: "olmo2" } },
+  { model: { ...shape, family: "qwen3moe", experts: 4 }, method: "ppo" },
   { method: "sft" },
   { method: "sft", optimizer: { name: "muon" } },
   { method: "rft", optimizer: { name: "sgd" } },
@@ -123,29 +128,31 @@ describe("a run", () => {
     });
   }
 
-  test("the ratio is exactly 1 at the first update, with the sampler's own log-probabilities", async () => {
-    const config = tiny({
-      train: { temperature: 0.7, epochs: 2 },
-      optimizer: { learningRate: 1e-3 },
+  for (const family of Object.keys(modelTypes))
+    test(`the ratio is exactly 1 at the first update, with what the sampler said: ${family}`, async () => {
+      const config = tiny({
+        model: { ...shape, layers: 2, family },
+        train: { temperature: 0.7, epochs: 2 },
+        optimizer: { learningRate: 1e-3 },
+      });
+      const world = buildWorld(worldOf(config));
+      const own = modelConfigOf(config, world);
+      const policy = { config: own, parameters: initialParameters(own, { seed: 3 }) };
+      using run = createRun({ config, dir: join(folder, `ratio-${family}`) });
+      const { state, policy: trained } = restore(run, false, policy);
+      const questions = questionsOfStep(world.questions("train"), { seed: 1, step: 0, count: 8 });
+      // Rewards that differ within a group, so that no rollout is left out.
+      const paid = rewardOf({ ...config, reward: "random" });
+      const options = { ...config.train, groupSize: 4, seed: 1, step: 0 };
+      const rollouts = await rollOut(trained, world, questions, paid, options);
+      const reports = await updatePolicy(trained, state.optimizer, rollouts, config, {
+        learningRate: 1e-2,
+        reference: undefined,
+      });
+      assert.equal(reports[0]!.maxLogRatio, 0);
+      assert.ok(reports[0]!.gradNorm > 0);
+      assert.ok(reports[1]!.maxLogRatio > 1e-4, "after one update the ratio has moved");
     });
-    const world = buildWorld(worldOf(config));
-    const shape = modelConfigOf(config, world);
-    const policy = { config: shape, parameters: initialParameters(shape, { seed: 3 }) };
-    using run = createRun({ config, dir: join(folder, "ratio") });
-    const { state, policy: trained } = restore(run, false, policy);
-    const questions = questionsOfStep(world.questions("train"), { seed: 1, step: 0, count: 8 });
-    // Rewards that differ within a group, so that no rollout is left out.
-    const paid = rewardOf({ ...config, reward: "random" });
-    const options = { ...config.train, groupSize: 4, seed: 1, step: 0 };
-    const rollouts = await rollOut(trained, world, questions, paid, options);
-    const reports = await updatePolicy(trained, state.optimizer, rollouts, config, {
-      learningRate: 1e-2,
-      reference: undefined,
-    });
-    assert.equal(reports[0]!.maxLogRatio, 0);
-    assert.ok(reports[0]!.gradNorm > 0);
-    assert.ok(reports[1]!.maxLogRatio > 1e-4, "after one update the ratio has moved");
-  });
 
   test("equal rewards are no reason to move", async () => {
     const config = tiny();
