@@ -15,6 +15,7 @@ import { gradientsOf, initialParameters, requireGradients } from "../model/param
 import { sample } from "../model/sample.ts";
 import { batchLogProbs, sequenceLogProbs } from "../model/score.ts";
 import { hidden, logits } from "../model/transformer.ts";
+import { WasmDevice } from "../tensor/device/wasm/device.ts";
 import { noGrad, reference, scope, tensor, useDevice } from "../tensor/mod.ts";
 import { plainForward } from "./support/plain_model.ts";
 import { RUNS, SEED } from "./support/samples.ts";
@@ -140,6 +141,21 @@ for (const family of families) {
       },
     );
 
+    test("so it does at the sizes of a real run, where kernels tile and threads share", async () => {
+      const { config, parameters } = tiny(family, {
+        ...{ hidden_size: 96, intermediate_size: 200, vocab_size: 411, head_dim: 24 },
+        ...{ moe_intermediate_size: 64, initializer_range: 0.1 },
+      });
+      const many = Array.from({ length: 23 }, (_, i) =>
+        Array.from({ length: 3 + (i % 11) }, (_, j) => (i * 13 + j * 29) % 411),
+      );
+      const settings = { maxNewTokens: 4, samplesPerPrompt: 4 };
+      const got = await sample(parameters, config, many, settings);
+      const repeated = many.flatMap((prompt) => new Array<number[]>(4).fill(prompt));
+      const scored = await sequenceLogProbs(parameters, config, repeated, got.tokens);
+      assert.deepEqual(scored, got.logProbs);
+    });
+
     test("gradients are those of central differences in f64", () => {
       const before = useDevice(reference);
       try {
@@ -228,6 +244,21 @@ for (const family of families) {
     });
   });
 }
+
+test("stored in f16, every family still samples what it is trained on", async () => {
+  const before = useDevice(new WasmDevice({ threads: 1, storage: "f16" }));
+  try {
+    for (const family of families) {
+      const { config, parameters } = tiny(family);
+      const prompts = [[1, 2, 3], [4], [5, 6, 7, 8]];
+      const got = await sample(parameters, config, prompts, { maxNewTokens: 5 });
+      const scored = await sequenceLogProbs(parameters, config, prompts, got.tokens);
+      assert.deepEqual(scored, got.logProbs, family);
+    }
+  } finally {
+    useDevice(before);
+  }
+});
 
 test("each family has Hugging Face's tensors", () => {
   const names = (family: Family, changes: ModelConfigInput) => {

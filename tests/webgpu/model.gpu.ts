@@ -6,7 +6,7 @@ import { sequenceBatch } from "../../model/batch.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { AdamW } from "../../model/optimizer.ts";
 import { gradientsOf, initialParameters, requireGradients } from "../../model/parameters.ts";
-import { pretrain } from "../../model/pretrain.ts";
+import { pretrain, type StepInfo } from "../../model/pretrain.ts";
 import { sample } from "../../model/sample.ts";
 import { batchLogProbs } from "../../model/score.ts";
 import { modelConfigOf } from "../../rl/base.ts";
@@ -21,7 +21,20 @@ import { type Device, scope, type Tensor, useDevice } from "../../tensor/mod.ts"
 import { tinyConfig } from "../tiny_model.ts";
 import { gpuTest } from "./gpu.ts";
 
-const config = tinyConfig({ initializer_range: 0.3, vocab_size: 50, hidden_size: 32 });
+const sizes = { initializer_range: 0.3, vocab_size: 50, hidden_size: 32 };
+const config = tinyConfig(sizes);
+const experts = { num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12 };
+const scaling = {
+  ...{ rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+  original_max_position_embeddings: 16,
+};
+const ofFamilies = [
+  tinyConfig({ ...sizes, attention_bias: true, mlp_bias: true, rope_scaling: scaling }),
+  tinyConfig({ ...sizes, model_type: "qwen2" }),
+  tinyConfig({ ...sizes, model_type: "qwen3", head_dim: 12 }),
+  tinyConfig({ ...sizes, ...experts, model_type: "qwen3_moe" }),
+  tinyConfig({ ...sizes, model_type: "olmo2" }),
+];
 const wasm = new WasmDevice({ threads: 1 });
 const batch = sequenceBatch(
   Array.from({ length: 4 }, (_, row) =>
@@ -33,10 +46,11 @@ const batch = sequenceBatch(
 async function on<T>(
   device: Device,
   body: (parameters: Map<string, Tensor>, own: ModelConfig) => Promise<T>,
+  own = config,
 ): Promise<T> {
   const before = useDevice(device);
   try {
-    return await body(initialParameters(config, { seed: 7 }), config);
+    return await body(initialParameters(own, { seed: 7 }), own);
   } finally {
     useDevice(before);
   }
@@ -66,21 +80,50 @@ function assertClose(
   }
 }
 
-gpuTest("log-probabilities and all gradients are those of wasm", async (device) => {
-  const run = async (parameters: Map<string, Tensor>) => {
-    requireGradients(parameters);
-    const [logProbs, gradients] = scope(() => {
-      const found = batchLogProbs(parameters, config, batch);
-      return [found.detach(), gradientsOf(found.sum(), parameters)] as const;
-    });
-    return {
-      logProbs: new Map([["logProbs", await logProbs.data()]]),
-      all: await valuesOf(gradients),
-    };
+const prompts = [[1, 2, 3], [1, 2, 3, 4, 5], [9]];
+
+async function logProbsAndGradients(parameters: Map<string, Tensor>, own: ModelConfig) {
+  requireGradients(parameters);
+  const [logProbs, gradients] = scope(() => {
+    const found = batchLogProbs(parameters, own, batch);
+    return [found.detach(), gradientsOf(found.sum(), parameters)] as const;
+  });
+  return {
+    logProbs: new Map([["logProbs", await logProbs.data()]]),
+    all: await valuesOf(gradients),
   };
-  const [mine, truth] = [await on(device, run), await on(wasm, run)];
-  assertClose(mine.logProbs, truth.logProbs, 1e-5);
-  assertClose(mine.all, truth.all, 1e-4);
+}
+
+for (const own of [config, ...ofFamilies]) {
+  const name = own === config ? "the default model" : own.model_type;
+  gpuTest(`log-probabilities and all gradients are those of wasm: ${name}`, async (device) => {
+    const mine = await on(device, logProbsAndGradients, own);
+    const truth = await on(wasm, logProbsAndGradients, own);
+    assertClose(mine.logProbs, truth.logProbs, 1e-5);
+    assertClose(mine.all, truth.all, 1e-4);
+  });
+
+  gpuTest(`greedy completions are those of wasm: ${name}`, async (device) => {
+    const run = (parameters: Map<string, Tensor>) =>
+      sample(parameters, own, prompts, { maxNewTokens: 6, temperature: 0 });
+    assert.deepEqual((await on(device, run, own)).tokens, (await on(wasm, run, own)).tokens);
+  });
+}
+
+gpuTest("a mixture of experts is pre-trained as on wasm, its balance too", async (device) => {
+  const own = { ...ofFamilies[3]!, router_aux_loss_coef: 0.1 };
+  const run = async (parameters: Map<string, Tensor>) => {
+    const steps: StepInfo[] = [];
+    await pretrain({
+      ...{ parameters, config: own, batches: () => batch, steps: 5 },
+      ...{ schedule: () => 1e-3, onStep: (info) => steps.push(info) },
+    });
+    return steps.flatMap(({ loss, routerAuxLoss, busiestExpert }) => {
+      return [loss, routerAuxLoss!, busiestExpert!];
+    });
+  };
+  const [mine, truth] = [await on(device, run, own), await on(wasm, run, own)];
+  assertClose(new Map([["steps", mine]]), new Map([["steps", truth]]), 1e-3);
 });
 
 gpuTest(
@@ -100,16 +143,10 @@ gpuTest(
   },
 );
 
-const prompts = [[1, 2, 3], [1, 2, 3, 4, 5], [9]];
-
-gpuTest("greedy completions are those of wasm; drawn ones repeat bit for bit", async (device) => {
-  const run = (temperature: number) => (parameters: Map<string, Tensor>) =>
-    sample(parameters, config, prompts, {
-      ...{ maxNewTokens: 8, samplesPerPrompt: 3, temperature, seed: 5 },
-    });
-  const [mine, truth] = [await on(device, run(0)), await on(wasm, run(0))];
-  assert.deepEqual(mine.tokens, truth.tokens);
-  assert.deepEqual(await on(device, run(1)), await on(device, run(1)));
+gpuTest("drawn completions repeat bit for bit", async (device) => {
+  const run = (parameters: Map<string, Tensor>) =>
+    sample(parameters, config, prompts, { maxNewTokens: 8, samplesPerPrompt: 3, seed: 5 });
+  assert.deepEqual(await on(device, run), await on(device, run));
 });
 
 gpuTest("reported log-probabilities are the training path's up to rounding", async (device) => {
