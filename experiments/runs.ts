@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { FactStatus } from "../eval/worlds/world.ts";
+import type { FactStatus, QuestionSet } from "../eval/worlds/world.ts";
 import { baseModelHash, type TrainConfig, trainShape } from "../rl/config.ts";
 import { fieldsOf, type JsonObject, textFromValue } from "../rl/fields.ts";
 import { getPath, toFlags } from "../rl/flags.ts";
@@ -17,6 +17,7 @@ import { UserError } from "../rl/user_error.ts";
 /** A held-out question of a run. */
 export interface HeldOut {
   readonly id: number;
+  readonly set: QuestionSet;
   readonly entity: number;
   readonly status: FactStatus;
   readonly question: string;

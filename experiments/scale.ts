@@ -4,8 +4,17 @@ import { trainShape } from "../rl/config.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 
 /** The worlds that the experiments ask about; PAPER.md's names in brackets. */
-export const worldKinds = ["voices", "null", "unknowable", "strata", "names"] as const;
+export const worldKinds = [
+  ...["voices", "null", "unknowable", "strata", "names"],
+  ...["think", "benchmarks", "leak"],
+] as const;
 export type WorldKind = (typeof worldKinds)[number];
+
+/** A model that the scale experiment trains beside the others. */
+export interface Variant {
+  readonly name: string;
+  readonly settings: PartialConfig;
+}
 
 export interface Scale {
   readonly name: "quick" | "full";
@@ -14,12 +23,31 @@ export interface Scale {
   /** Seeds of question order and rollouts. */
   readonly seeds: readonly number[];
   readonly kinds: Readonly<Record<WorldKind, PartialConfig>>;
+  readonly variants: readonly Variant[];
 }
 
 /** Labels that no document supports, as in real question sets: 60 % of the training questions. */
 const unknowable = { unknowableShare: 0.6 };
 /** Answers of several words under several names, of which a fact's gold label is any one. */
 const names = { answerTokens: 2, aliases: 3, goldForm: "random" } as const;
+
+/** Half of the question documents recall a source's statement before they answer. */
+const think = { thinkShare: 0.5 };
+/** Three in ten held-out facts are asked about in training too, in other words. */
+const leak = { questionWordings: 3, leakShare: 0.3 };
+
+const variant = (name: string, model: PartialConfig["model"]): Variant => ({
+  name,
+  settings: model === undefined ? {} : { model },
+});
+const shape = (hiddenSize: number, layers: number, intermediateSize: number) => ({
+  ...{ hiddenSize, layers, heads: 4, keyValueHeads: 4, intermediateSize },
+});
+const families = [
+  variant("Qwen2", { family: "qwen2" }),
+  variant("OLMo 2", { family: "olmo2" }),
+  variant("mixture of experts", { family: "qwen3moe" }),
+];
 
 /** One world, one seed, models of 0.17M parameters: what it is like, in about a quarter of an hour. */
 export const quick: Scale = {
@@ -32,7 +60,11 @@ export const quick: Scale = {
     unknowable: { preset: "smoke", world: unknowable },
     strata: { preset: "smoke" },
     names: { preset: "smoke", world: names },
+    think: { preset: "smoke", world: think },
+    benchmarks: { preset: "smoke", world: { entities: 320, questionSets: "four" } },
+    leak: { preset: "smoke", world: leak },
   },
+  variants: [variant("Llama", undefined), ...families],
 };
 
 /** Three worlds, three RL seeds in each, models of 0.85M parameters: a night on two cores. */
@@ -46,7 +78,17 @@ export const full: Scale = {
     unknowable: { preset: "demo", world: unknowable },
     strata: { preset: "demo" },
     names: { preset: "demo", world: names },
+    think: { preset: "demo", world: think },
+    benchmarks: { preset: "benchmarks" },
+    leak: { preset: "demo", world: leak },
   },
+  variants: [
+    variant("Llama, 0.2M", shape(64, 3, 176)),
+    variant("Llama, 0.8M", undefined),
+    variant("Llama, 3M", shape(256, 4, 704)),
+    variant("Llama, 10M", shape(384, 6, 1056)),
+    ...families,
+  ],
 };
 
 /** Part by part: objects are joined, anything else is replaced. */

@@ -9,7 +9,7 @@ import { experiments } from "../experiments/all.ts";
 import { outcomeOf, type Quantity, readPaper, readRules, verdictOf } from "../experiments/claim.ts";
 import { reproduce } from "../experiments/main.ts";
 import { resolved } from "../experiments/runs.ts";
-import { full, quick, type Scale, worldKinds } from "../experiments/scale.ts";
+import { full, merged, quick, type Scale, worldKinds } from "../experiments/scale.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-reproduce-"));
@@ -26,9 +26,21 @@ const small: PartialConfig = {
   optimizer: { warmup: 0 },
   evaluate: { every: 1, accessibilitySamples: 8, passAtKSamples: 256 },
 };
+const special: Partial<Scale["kinds"]> = {
+  names: { world: { answerTokens: 2, aliases: 1 } },
+  think: { world: { thinkShare: 0.5 } },
+  benchmarks: { world: { entities: 96, questionSets: "four" } },
+  leak: { world: { questionWordings: 2, leakShare: 0.3 } },
+};
 const tiny: Scale = {
   ...{ name: "quick", worlds: [1], seeds: [1] },
-  kinds: Object.fromEntries(worldKinds.map((kind) => [kind, small])) as unknown as Scale["kinds"],
+  kinds: Object.fromEntries(
+    worldKinds.map((kind) => [kind, merged(small, special[kind] ?? {})]),
+  ) as Scale["kinds"],
+  variants: [
+    { name: "one", settings: {} },
+    { name: "another", settings: { model: { intermediateSize: 48 } } },
+  ],
 };
 
 test("every claim has a rule, and every rule's claim an experiment or a place to be named", () => {
