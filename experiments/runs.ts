@@ -8,6 +8,7 @@ import { fieldsOf, type JsonObject, textFromValue } from "../rl/fields.ts";
 import { getPath, toFlags } from "../rl/flags.ts";
 import { configHash } from "../rl/hash.ts";
 import { JsonLines, type Row } from "../rl/json_lines.ts";
+import { shapingSettings } from "../rl/model_config.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 import type { summarise } from "../rl/report.ts";
 import { resolveSettings } from "../rl/resolve.ts";
@@ -80,9 +81,9 @@ export function resolved(settings: PartialConfig): Resolved {
   return made;
 }
 
-/** What decides a run's results: how fast it is computed does not. */
+/** What decides a run's results: how fast it is computed does not, nor what its family ignores. */
 export function runHash({ wide: _, track: __, ...config }: TrainConfig): string {
-  return configHash(config).slice(0, 12);
+  return configHash({ ...config, model: shapingSettings(config.model) }).slice(0, 12);
 }
 
 /** The run as the pool takes it. `speed` are flags that change no result. */
