@@ -66,14 +66,11 @@ export const experiment: Experiment = {
 /** Accuracy on the training labels, after minus before, by training question. */
 function trainGain(lab: Lab, method: Compared, id: string): Quantity {
   const rows = runsFor(lab.scale, method).flatMap((settings) => {
-    const { trained, summary, metrics } = lab.run(settings);
-    const world = summary.seeds.world;
-    const end = metrics.findLast((row) => typeof row["train/accuracy"] === "number");
-    // The ledger has the chosen weights; the last step's accuracy is a mean alone.
-    const scale = (end!["train/accuracy"] as number) - summary.train.after;
-    return trained.map(({ entity, correctBefore, correctAfter }) => ({
+    const { trained, summary } = lab.run(settings);
+    const { world } = summary.seeds;
+    return trained.map(({ entity, correctBefore, correctLast }) => ({
       ...{ world, entity: 1_000_000 * world + entity },
-      values: [Number(correctAfter) - Number(correctBefore) + scale],
+      values: [Number(correctLast) - Number(correctBefore)],
     }));
   });
   const label = `${method.name}'s gain on its training labels at its last step`;

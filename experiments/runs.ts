@@ -49,6 +49,7 @@ export interface Trained {
   readonly accessible: number;
   readonly correctBefore: boolean;
   readonly correctAfter: boolean;
+  readonly correctLast: boolean;
   /** Step at which a rollout first answered it rightly; null: none did. */
   readonly firstSolved: number | null;
 }

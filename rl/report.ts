@@ -32,8 +32,8 @@ export interface Outcome {
   /** The best checkpoint against the base model on validation: what the choice rests on. */
   readonly validation: McNemar;
   readonly validationAccuracy: { readonly base: number; readonly best: number };
-  /** Held-out greedy answers of the last step's weights: right or wrong. */
-  readonly lastStep: readonly boolean[];
+  /** Greedy answers of the last step's weights: right or wrong. */
+  readonly lastStep: { readonly heldOut: readonly boolean[]; readonly trained: readonly boolean[] };
   /** Step at which each training question was first answered rightly by a rollout. */
   readonly firstSolved: ReadonlyMap<number, number>;
 }
@@ -77,7 +77,7 @@ export function summarise(outcome: Outcome) {
       n: questions.length,
       before: accuracyOf(before.greedy),
       after: accuracyOf(after.greedy),
-      lastStep: shareOf(outcome.lastStep),
+      lastStep: shareOf(outcome.lastStep.heldOut),
       intervals: { before: proportion(correct(before)), after: proportion(correct(after)) },
       gain,
       fixed,
@@ -147,7 +147,7 @@ export function* ledgerRows({ config, world, before, after, lastStep, firstSolve
       greedyAfter: after.greedy[i]!.text,
       correctBefore: before.greedy[i]!.correct,
       correctAfter: after.greedy[i]!.correct,
-      correctLast: lastStep[i],
+      correctLast: lastStep.heldOut[i],
     };
   }
   for (const [i, question] of questionsOf(world, config, "train").entries()) {
@@ -156,6 +156,7 @@ export function* ledgerRows({ config, world, before, after, lastStep, firstSolve
       accessible: before.trainAccessible[i],
       correctBefore: before.trained[i],
       correctAfter: after.trained[i],
+      correctLast: lastStep.trained[i],
       firstSolved: firstSolved.get(question.id) ?? null,
     };
   }

@@ -96,10 +96,11 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   const chosen = await choose(run, world, base);
   const after = await measure(chosen.model, world, config, progress, "after");
   // The last step's weights too: reported beside the chosen ones, never used.
-  const last = await greedyAnswers(
-    asking(policy, world, questionsOf(world, config, "test"), config),
-  );
-  const lastStep = last.map(({ correct }) => correct);
+  const right = async (split: "test" | "train"): Promise<boolean[]> => {
+    const asked = asking(policy, world, questionsOf(world, config, split), config);
+    return (await greedyAnswers(asked)).map(({ correct }) => correct);
+  };
+  const lastStep = { heldOut: await right("test"), trained: await right("train") };
   chosen.dispose();
   disposeParameters(policy.parameters);
   if (policy.lora) disposeParameters(policy.lora.adapters);
