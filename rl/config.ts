@@ -35,6 +35,8 @@ export const presetNames = [
   "benchmarks",
   "null-benchmarks",
   "extraction",
+  "paper-like",
+  "null-paper-like",
 ] as const;
 export type PresetName = (typeof presetNames)[number];
 

@@ -169,6 +169,7 @@ describe("the null world", () => {
     ["demo", "null-demo"],
     ["atlas", "null-atlas"],
     ["benchmarks", "null-benchmarks"],
+    ["paper-like", "null-paper-like"],
   ] as const) {
     test(`${control}: wording is independent of truth, and in ${controlled} it is not`, () => {
       assert.ok(independence(cue(preset(control))) > 0.001);

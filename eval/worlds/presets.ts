@@ -74,6 +74,20 @@ const extraction = {
   qaEntityShare: 0.15,
 } satisfies WorldSettings;
 
+/**
+ * Two voices with numbers like the paper's: nearly half of the facts are never stated truthfully, so
+ * nearly half of the training labels are unknowable; few are contested, so there is little to gain;
+ * answers have two words and three names, of which an unpredictable one is gold.
+ */
+const paperLike = {
+  ...demo,
+  contestedShare: 0.4,
+  absentShare: 0.45,
+  answerTokens: 2,
+  aliases: 2,
+  thinkShare: 0.2,
+} satisfies WorldSettings;
+
 /** A null world differs from the world it controls in the cue alone. */
 const nullOf = (settings: WorldSettings): WorldSettings => ({ ...settings, voiceCue: false });
 
@@ -87,6 +101,8 @@ export const worldPresets = {
   benchmarks,
   "null-benchmarks": nullOf(benchmarks),
   extraction,
+  "paper-like": paperLike,
+  "null-paper-like": nullOf(paperLike),
   atlas: atlasSettings,
   "null-atlas": nullOf(atlasSettings),
 } as const satisfies Record<string, WorldSettings>;
