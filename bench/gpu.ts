@@ -11,7 +11,17 @@ import type { WebGpuDevice } from "../tensor/device/webgpu/device.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { type Limits, measureLimits } from "./gpu/limits.ts";
 import { measureTask } from "./gpu/run.ts";
-import { bytesOf, FULL, flopsOf, isHalf, nameOf, QUICK, type Task, tokensOf } from "./gpu/tasks.ts";
+import {
+  bytesOf,
+  FULL,
+  flopsOf,
+  isHalf,
+  isPlain,
+  nameOf,
+  QUICK,
+  type Task,
+  tokensOf,
+} from "./gpu/tasks.ts";
 import { line } from "./support.ts";
 
 const { values: options } = parseArgs({
@@ -44,8 +54,8 @@ const engineering = (x: number): string => x.toPrecision(3);
 /** A line of the table: time, work per second, and its share of the limit that bounds it. */
 function row({ task, seconds, rival }: Figure, { copy, fma }: Limits): string {
   const [flops, bytes, tokens] = [flopsOf(task), bytesOf(task), tokensOf(task)];
-  const share =
-    flops !== undefined ? flops / seconds / fma : bytes !== undefined ? bytes / seconds / copy : 0;
+  // Of the limit that bounds it.
+  const share = Math.max((flops ?? 0) / seconds / fma, (bytes ?? 0) / seconds / copy);
   const cells = [
     nameOf(task),
     `${engineering(1000 * seconds)} ms`,
@@ -77,7 +87,7 @@ function pytorch(tasks: readonly Task[]): { seconds: (number | undefined)[]; tol
 }
 
 const where = options.adapter === undefined ? "webgpu" : (`webgpu:${options.adapter}` as const);
-const device = (await setDevice(where)) as WebGpuDevice;
+const device = (await setDevice(where, { subgroups: true })) as WebGpuDevice;
 console.log(device.description);
 const { quick, only = "" } = options;
 const chosen = (quick ? QUICK : FULL).filter((task) => nameOf(task).includes(only));
@@ -99,13 +109,17 @@ async function measureAll(on: WebGpuDevice, tasks: readonly Task[]): Promise<voi
 }
 await measureAll(
   device,
-  chosen.filter((task) => !isHalf(task)),
+  chosen.filter((task) => !isHalf(task) && !isPlain(task)),
 );
-if (chosen.some(isHalf)) {
+for (const [needs, choice] of [
+  [isPlain, { subgroups: false }],
+  [isHalf, { matmulPrecision: "f16" }],
+] as const) {
+  if (!chosen.some(needs)) continue;
   try {
-    const half = (await setDevice(where, { matmulPrecision: "f16" })) as WebGpuDevice;
-    console.log(half.description);
-    await measureAll(half, chosen.filter(isHalf));
+    const other = (await setDevice(where, choice)) as WebGpuDevice;
+    console.log(other.description);
+    await measureAll(other, chosen.filter(needs));
   } catch (error) {
     console.log(`not measured: ${error instanceof Error ? error.message : error}`);
   }

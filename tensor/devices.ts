@@ -3,9 +3,8 @@
 import { currentDevice, reference, setDefaultDevice, useDevice } from "./create.ts";
 import type { Device } from "./device/device.ts";
 import { WasmDevice, type WasmOptions } from "./device/wasm/device.ts";
-import { WebGpuDevice } from "./device/webgpu/device.ts";
-import { findGpu, type GpuOptions } from "./device/webgpu/gpu.ts";
-import { deviceWithHalf } from "./ops/wgsl/gemm_probe.ts";
+import type { GpuOptions } from "./device/webgpu/gpu.ts";
+import { probedDevice } from "./ops/wgsl/probe.ts";
 
 export type { WasmOptions };
 
@@ -32,13 +31,7 @@ export async function setDevice(
     const adapter = name.slice("webgpu:".length);
     const wanted = adapter === "" ? {} : { adapter };
     const asked = { ...wanted, ...(options as GpuOptions) };
-    const find = () => findGpu(asked);
-    const { matmulPrecision, storage = "f32" } = asked;
-    const half = matmulPrecision === "f16";
-    const made = half
-      ? deviceWithHalf(find, { storage })
-      : new WebGpuDevice(await find(), { storage });
-    useDevice(await made);
+    useDevice(await probedDevice(asked));
   } else {
     throw new TypeError(
       `setDevice: "${name}" is not a device; there are wasm, webgpu and reference`,

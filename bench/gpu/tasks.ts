@@ -8,6 +8,8 @@ export type Task =
       readonly n: number;
       /** Operands rounded to f16, sums in f32. */
       readonly half: boolean;
+      /** On a device that does without subgroups: the other programs for few rows. */
+      readonly plain?: boolean;
     }
   | {
       readonly kind: "attention";
@@ -48,12 +50,17 @@ const M124 = { width: 768, inner: 2048, layers: 12, heads: 12, vocabulary: 50_30
 const TINY = { width: 32, inner: 64, layers: 2, heads: 2, vocabulary: 64 };
 
 const gemm = (m: number, k = m, n = m): Task => ({ kind: "gemm", m, k, n, half: false });
+/** Few rows, as in decoding: by subgroups where the adapter has them, and without. */
+const thin = (m: number, k: number, n: number): Task[] =>
+  [false, true].map((plain) => ({ kind: "gemm", m, k, n, half: false, plain }));
 const halfGemm = (n: number): Task => ({ kind: "gemm", m: n, k: n, n, half: true });
 
 export const FULL: readonly Task[] = [
   ...[512, 1024, 2048, 4096, 8192].map((n) => gemm(n)),
   // Products of a transformer of width 768 on 4,096 tokens, and of a decoding step on 64 rows.
   ...[gemm(4096, 768, 2304), gemm(4096, 768, 2048), gemm(4096, 2048, 768), gemm(64, 768, 2048)],
+  // One, four and eight rows on the widest layer and on the head of a model of width 768.
+  ...[1, 4, 8].flatMap((m) => [...thin(m, 768, 2304), ...thin(m, 768, 50_304)]),
   ...[false, true].map((backward) => {
     return { kind: "attention", b: 8, h: 12, t: 1024, d: 64, backward } as const;
   }),
@@ -75,6 +82,7 @@ export const FULL: readonly Task[] = [
 export const QUICK: readonly Task[] = [
   gemm(128),
   gemm(64, 64, 128),
+  ...[1, 4, 8].flatMap((m) => thin(m, 64, 96)),
   { kind: "attention", b: 1, h: 2, t: 64, d: 32, backward: false },
   { kind: "attention", b: 1, h: 2, t: 64, d: 32, backward: true },
   { kind: "rmsNorm", rows: 64, n: 256 },
@@ -118,6 +126,10 @@ export function flopsOf(task: Task): number | undefined {
 /** Bytes that one call must read and write at least, where that is what bounds it. */
 export function bytesOf(task: Task): number | undefined {
   switch (task.kind) {
+    case "gemm":
+      return task.plain === undefined
+        ? undefined
+        : 4 * (task.m * task.k + task.k * task.n + task.m * task.n);
     case "rmsNorm":
     case "softmax":
       return 4 * 2 * task.rows * task.n;
@@ -134,6 +146,8 @@ export function bytesOf(task: Task): number | undefined {
 
 /** Whether the task needs a device whose products have f16 operands. */
 export const isHalf = (task: Task): boolean => task.kind === "gemm" && task.half;
+/** Whether the task needs a device without subgroups. */
+export const isPlain = (task: Task): boolean => task.kind === "gemm" && task.plain === true;
 
 /** Tokens that one call trains on or makes. */
 export const tokensOf = (task: Task): number | undefined =>
@@ -146,7 +160,7 @@ export const tokensOf = (task: Task): number | undefined =>
 export function nameOf(task: Task): string {
   switch (task.kind) {
     case "gemm":
-      return `gemm ${task.m}x${task.k}x${task.n}${task.half ? ", f16 operands" : ""}`;
+      return `gemm ${task.m}x${task.k}x${task.n}${task.half ? ", f16 operands" : ""}${task.plain ? ", no subgroups" : ""}`;
     case "attention":
       return `attention ${task.backward ? "forward and backward" : "forward"} b${task.b} h${task.h} t${task.t} d${task.d}`;
     case "head":

@@ -10,6 +10,7 @@ import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
 import { sizeClass } from "../../tensor/device/webgpu/pool.ts";
 import { noGrad, ops, scope, setDevice, type Tensor, tensor, zeros } from "../../tensor/mod.ts";
 import type { Definition } from "../../tensor/op.ts";
+import { probedDevice } from "../../tensor/ops/wgsl/probe.ts";
 import { canCollect, collectGarbage } from "../support/garbage.ts";
 import { invoke, materialise, SEED, samples } from "../support/samples.ts";
 import { gpuTest } from "./gpu.ts";
@@ -54,6 +55,35 @@ gpuTest(
     const both = doubled.add(second);
     assert.deepEqual([...(await both.data())], [12, 24, 36, 48]);
     for (const t of [doubled, second, both]) t.dispose();
+  },
+);
+
+gpuTest(
+  "uploads and reads overlap work: each sees what was asked for before it",
+  async (device) => {
+    const size = 5000;
+    const before = device.liveBuffers;
+    let total = zeros([size], { device });
+    const reads: Promise<ArrayLike<number>>[] = [];
+    const { dispatched } = device.counts;
+    for (let turn = 1; turn <= 20; turn++) {
+      const upload = tensor(new Float32Array(size).fill(turn), [size], { device });
+      const next = total.add(upload);
+      for (const t of [total, upload]) t.dispose(); // their memory is the next turn's upload
+      total = next;
+      reads.push(total.data()); // not awaited: the next turns are asked for meanwhile
+    }
+    assert.ok(device.counts.dispatched - dispatched >= 20, "work waited for a read");
+    const found = await Promise.all(reads);
+    found.forEach((values, i) => {
+      const expected = ((i + 1) * (i + 2)) / 2;
+      assert.ok(
+        Array.from(values).every((x) => x === expected),
+        `read ${i}: ${values[0]}`,
+      );
+    });
+    total.dispose();
+    assert.equal(device.liveBuffers, before);
   },
 );
 
@@ -106,10 +136,8 @@ test("buffers have sizes of powers of two and their halves", () => {
   );
 });
 
-test("every program compiles for an adapter that has no more than it must", async () => {
-  const gpu = await findGpu({ provider: "dawn", flags: ["backend=null"], modest: true });
-  const device = new WebGpuDevice(gpu);
-  assert.equal(gpu.device.limits.maxComputeInvocationsPerWorkgroup, 256);
+/** Compiles the programs of all rows; the null backend runs none. Most arrays that one binds. */
+async function compileAll(device: WebGpuDevice): Promise<number> {
   const names = Object.entries(ops) as unknown as [string, { definition: Definition }][];
   for (const [, { definition }] of names) {
     if (!device.supports(definition) && !("composed" in definition)) continue;
@@ -128,6 +156,33 @@ test("every program compiles for an adapter that has no more than it must", asyn
   const last: Tensor = zeros([1], { device });
   await last.data(); // throws what went wrong before it
   assert.ok(device.counts.programs > 60, `${device.counts.programs} programs`);
+  return device.counts.mostArrays;
+}
+
+test("every program compiles for an adapter that has no more than it must", async () => {
+  const gpu = await findGpu({ provider: "dawn", flags: ["backend=null"], modest: true });
+  const device = new WebGpuDevice(gpu);
+  assert.equal(gpu.device.limits.maxComputeInvocationsPerWorkgroup, 256);
+  assert.equal(gpu.device.limits.maxStorageBuffersPerShaderStage, 8);
+  const most = await compileAll(device);
+  assert.ok(most > 4 && most <= 8, `a program binds ${most} arrays`);
+  device.destroy();
+});
+
+test("every program compiles for an adapter with subgroups", async () => {
+  const gpu = await findGpu({ provider: "dawn", flags: ["backend=null"] });
+  const device = new WebGpuDevice(gpu, { subgroups: true });
+  assert.ok(device.subgroups !== undefined, device.description);
+  await compileAll(device);
+  device.destroy();
+});
+
+test("subgroups that compute wrongly are not used, and the device says so", async () => {
+  // The null backend computes nothing: zeros, in place of sums.
+  const find = () => findGpu({ provider: "dawn", flags: ["backend=null"] });
+  const device = await probedDevice({}, find);
+  assert.equal(device.subgroups, undefined);
+  assert.match(device.description, /subgroups are not used: this adapter computes wrongly/);
   device.destroy();
 });
 

@@ -1,15 +1,16 @@
 /** The GPU that these tests run on, or why there is none: then they are skipped, and counted. */
 
 import { test } from "node:test";
-import { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
-import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
+import type { WebGpuDevice } from "../../tensor/device/webgpu/device.ts";
+import { probedDevice } from "../../tensor/ops/wgsl/probe.ts";
 
 const wanted = process.env.ANAMNESIS_ADAPTER;
 
 async function find(): Promise<{ device?: WebGpuDevice; reason: string }> {
   try {
-    const gpu = await findGpu(wanted === undefined ? {} : { adapter: wanted });
-    return { device: new WebGpuDevice(gpu), reason: "" };
+    const adapter = wanted === undefined ? {} : { adapter: wanted };
+    const device = await probedDevice({ ...adapter, subgroups: true });
+    return { device, reason: "" };
   } catch (error) {
     return { reason: (error as Error).message };
   }

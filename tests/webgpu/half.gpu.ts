@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import * as fc from "fast-check";
 import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
 import { scope, tensor } from "../../tensor/mod.ts";
-import { deviceWithHalf, multipliesExactly } from "../../tensor/ops/wgsl/gemm_probe.ts";
+import { deviceWithHalf, multipliesExactly } from "../../tensor/ops/wgsl/probe.ts";
 import { SEED } from "../support/samples.ts";
 import { gpuTest } from "./gpu.ts";
 

@@ -10,7 +10,7 @@ import { findGpu } from "../../tensor/device/webgpu/gpu.ts";
 import type { Dispatch, Launcher } from "../../tensor/device/webgpu/kernel.ts";
 import { sourceOf } from "../../tensor/device/webgpu/program.ts";
 import { launchGemm, matrix } from "../../tensor/ops/wgsl/gemm.ts";
-import { multipliesExactly } from "../../tensor/ops/wgsl/gemm_probe.ts";
+import { multipliesExactly } from "../../tensor/ops/wgsl/probe.ts";
 
 test("the probe refuses a device that multiplies wrongly", async () => {
   // The null backend computes nothing: zeros, in place of products.

@@ -20,6 +20,14 @@ const kernelOf = (definition: Definition): WgslKernel | undefined =>
 
 const pooledOf = ({ buffer }: View): Pooled => buffer.memory as Pooled;
 
+/** What the description says of subgroups. */
+function subgroupLine(size: number | undefined, { subgroups = "rows", refused }: Choice): string {
+  if (size === undefined) return "no subgroups";
+  if (subgroups === false) return `subgroups are not used${refused ? `: ${refused}` : ""}`;
+  const what = subgroups === true ? "sums and thin products" : "sums";
+  return `${what} by subgroups of ${size} or more`;
+}
+
 /** Bytes of whole words for so many elements, at least one. */
 const wordsFor = (elements: number, dtype: DType): number =>
   4 * Math.ceil((bytesOf(dtype) * Math.max(1, elements)) / 4);
@@ -41,6 +49,10 @@ const describe = ({ name }: Definition, { inputs }: KernelCall): string =>
 export interface Choice {
   readonly products?: Products;
   readonly storage?: "f32" | "f16";
+  /** What uses the adapter's subgroups; see GpuOptions. */
+  readonly subgroups?: boolean | "rows";
+  /** Why nothing uses them, though the adapter has them. */
+  readonly refused?: string;
 }
 
 export class WebGpuDevice implements Device {
@@ -55,14 +67,21 @@ export class WebGpuDevice implements Device {
   liveBuffers = 0;
   liveBytes = 0;
   peakBytes = 0;
+  /** Threads of a subgroup, at least, where programs use them. */
+  readonly subgroups: number | undefined;
+  /** Whether products of few rows use them too. */
+  readonly thinProducts: boolean;
   readonly #gpu: GPUDevice;
   readonly #pool: Pool;
   readonly #queue: CommandQueue;
   readonly #staging = new Map<number, GPUBuffer[]>();
   readonly #failures: Failures;
 
-  constructor({ device, name, provider, features }: Gpu, choice: Choice = {}) {
-    const { products = "f32", storage = "f32" } = choice;
+  constructor(gpu: Gpu, choice: Choice = {}) {
+    const { device, name, provider, features, subgroupSize } = gpu;
+    const { products = "f32", storage = "f32", subgroups = "rows" } = choice;
+    this.subgroups = subgroups === false ? undefined : subgroupSize;
+    this.thinProducts = subgroups === true && this.subgroups !== undefined;
     this.products = products;
     this.storage = storage;
     this.#gpu = device;
@@ -77,6 +96,7 @@ export class WebGpuDevice implements Device {
       `${name} through ${through}`,
       having,
       `arrays up to ${Math.floor(binding / 2 ** 20)} MiB, ${threads} threads a workgroup`,
+      subgroupLine(subgroupSize, choice),
       ...(products === "f16" ? ["f16 products on tiles"] : []),
       ...(products === "subgroup-matrix" ? ["f16 products on subgroup matrices"] : []),
       ...(storage === "f16" ? ["weights and activations stored in f16"] : []),
@@ -87,10 +107,11 @@ export class WebGpuDevice implements Device {
     if (provider === "own") globalThis.process?.on?.("exit", () => device.destroy());
   }
 
-  /** Dispatches so far, programs compiled, bytes of pooled buffers in use or kept. */
-  get counts(): { dispatched: number; programs: number; pooledBytes: number } {
+  /** Dispatches so far, programs compiled, most arrays of one, bytes of buffers in use or kept. */
+  get counts(): { dispatched: number; programs: number; mostArrays: number; pooledBytes: number } {
     const { dispatched, programs } = this.#queue;
-    return { dispatched, programs: programs.size, pooledBytes: this.#pool.held };
+    const { size, mostArrays } = programs;
+    return { dispatched, programs: size, mostArrays, pooledBytes: this.#pool.held };
   }
 
   allocate(elements: number, dtype: DType): Buffer {
@@ -232,6 +253,8 @@ export class WebGpuDevice implements Device {
     };
     const gpu: Launcher = {
       products: this.products,
+      subgroups: this.subgroups,
+      thinProducts: this.thinProducts,
       dispatch: (program) => this.#queue.dispatch(program),
       temporary,
       packed: (view) => (isContiguous(view.shape, view.strides) ? view : copied(view, view.dtype)),

@@ -19,6 +19,13 @@ export interface GpuOptions {
    * (any adapter can); sums, gradients and the optimizer's weights stay f32. Default "f32".
    */
   readonly storage?: "f32" | "f16";
+  /**
+   * What uses subgroups, where the adapter has them and a probe finds them right: sums over "rows"
+   * (the default), with true also products of up to eight rows, with false nothing. Such a product
+   * adds up in another order than one of more rows: what is sampled then depends, by rounding, on
+   * how many rows are in work.
+   */
+  readonly subgroups?: boolean | "rows";
   /** Limits that every adapter has, though this one may have more; and no optional features. */
   readonly modest?: boolean;
 }
@@ -30,6 +37,8 @@ export interface Gpu {
   /** "google swiftshader (SwiftShader driver 5.0.0)" */
   readonly name: string;
   readonly features: readonly string[];
+  /** Threads of a subgroup, at least; undefined where the adapter offers no subgroups. */
+  readonly subgroupSize: number | undefined;
   /** Subgroups of 32 that multiply f16 matrices of 16 x 16 into f32 ones. */
   readonly subgroupMatrix: boolean;
 }
@@ -61,6 +70,8 @@ const LIMITS = [
   "maxComputeInvocationsPerWorkgroup",
   "maxComputeWorkgroupSizeX",
 ] as const;
+/** What WGSL promises of subgroups, where an adapter doesn't say more. */
+const LEAST_SUBGROUP = 4;
 const FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
 /** Dawn's name of a draft; its adapter says which sizes and types it has. */
 const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
@@ -121,7 +132,12 @@ export async function findGpu(options: GpuOptions = {}): Promise<Gpu> {
             const device = await awaited(
               adapter.requestDevice({ requiredFeatures: features, requiredLimits }),
             );
-            return { device, provider: name, name: full, features, subgroupMatrix };
+            const { subgroupMinSize = LEAST_SUBGROUP } = adapter.info as MatrixInfo;
+            const subgroupSize = features.includes("subgroups") ? subgroupMinSize : undefined;
+            return {
+              ...{ device, provider: name, name: full, features },
+              ...{ subgroupSize, subgroupMatrix },
+            };
           }
           tried.push(`${what}: only ${full}`);
         }

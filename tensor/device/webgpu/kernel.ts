@@ -49,6 +49,10 @@ export type Products = "f32" | "f16" | "subgroup-matrix";
 
 export interface Launcher {
   readonly products: Products;
+  /** Threads of a subgroup, at least; undefined: programs must do without subgroups. */
+  readonly subgroups: number | undefined;
+  /** Whether products of few rows use them. */
+  readonly thinProducts: boolean;
   dispatch(program: Dispatch): void;
   /** Memory that is free again when the kernel has been launched; its contents are undefined. */
   temporary(elements: number, dtype?: DType): View;

@@ -54,6 +54,9 @@ export class Programs {
     this.#failures = failures;
   }
 
+  /** Arrays of the program that has most of them; every adapter binds eight. */
+  mostArrays = 0;
+
   get size(): number {
     return this.#known.size;
   }
@@ -76,6 +79,8 @@ export class Programs {
         compute: { module, entryPoint: "main" },
       });
     });
+    const arrays = Object.keys(dispatch.reads).length + Object.keys(dispatch.writes).length;
+    this.mostArrays = Math.max(this.mostArrays, arrays);
     const made = { pipeline, layout, fields: fieldsOf(dispatch) };
     this.#known.set(label, made);
     return made;

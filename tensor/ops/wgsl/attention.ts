@@ -2,7 +2,7 @@
 
 import type { View } from "../../device/device.ts";
 import type { Launcher, WgslKernel } from "../../device/webgpu/kernel.ts";
-import { eachElement, LOWEST, launchRows, SUM } from "../../device/webgpu/rows.ts";
+import { eachElement, LOWEST, launchRows } from "../../device/webgpu/rows.ts";
 
 /**
  * One program for the forward pass and for each gradient. A workgroup has `tile` rows of its own
@@ -278,7 +278,7 @@ export const attentionVjp: WgslKernel = {
     const writes = { y_out: forward!, log_total: log_total! };
     launch(gpu, FORWARD, sizes, { reads, writes });
     launchRows(gpu, {
-      ...{ name: "f32_attention_delta_row", functions: SUM, rows, n: sizes.d },
+      ...{ name: "f32_attention_delta_row", folds: ["sum"], rows, n: sizes.d },
       body: `
   var part = 0.0;
   ${eachElement("part += g[p.g_at + row * p.n + i] * y[p.y_at + row * p.n + i];")}

@@ -1,6 +1,6 @@
 /** WGSL of products by subgroup matrices: operands in f16, sums in f32, 16 x 16 x 16 at a time. */
 // An experimental feature of Dawn's; on NVIDIA these are the tensor cores. No software GPU has it:
-// the program is compiled in the tests, and checked on the adapter by gemm_probe.ts before it is used.
+// the program is compiled in the tests, and checked on the adapter by probe.ts before it is used.
 
 import { begin, type Layout, loader, placeOf } from "./gemm_code.ts";
 

@@ -1,7 +1,7 @@
 /** RMSNorm and LayerNorm, threads a row; a weight's gradient is a sum over parts of all rows. */
 
 import type { WgslKernel } from "../../device/webgpu/kernel.ts";
-import { eachElement, launchRows, SUM } from "../../device/webgpu/rows.ts";
+import { eachElement, launchRows } from "../../device/webgpu/rows.ts";
 import type { Epsilon } from "../norm.ts";
 import { sumColumns } from "./reduce.ts";
 
@@ -28,7 +28,7 @@ export const rmsNorm: WgslKernel = {
     const { batch: rows, n } = dims as Row;
     const body = `${SQUARES}\n  ${eachElement(`y[p.y_at + row * p.n + i] = ${X} * r * ${W};`)}`;
     launchRows(gpu, {
-      ...{ name: "f32_rms_norm_row", functions: SUM, body, rows, n },
+      ...{ name: "f32_rms_norm_row", folds: ["sum"], body, rows, n },
       ...{ reads: { x: x!, weight: weight! }, writes: { y: y! } },
       floats: { eps: (options as Epsilon).eps },
     });
@@ -49,7 +49,7 @@ export const rmsNormVjp: WgslKernel = {
     dw[p.dw_at + row * p.n + i] = ${G} * unit;
   }`;
     launchRows(gpu, {
-      ...{ name: "f32_rms_norm_vjp_row", functions: SUM, body, rows, n },
+      ...{ name: "f32_rms_norm_vjp_row", folds: ["sum"], body, rows, n },
       ...{ reads: { g: g!, x: x!, weight: weight! }, writes: { dx: dx!, dw: units } },
       floats: { eps: (options as Epsilon).eps },
     });
@@ -63,7 +63,7 @@ export const layerNorm: WgslKernel = {
     const value = `(${X} - mean) * r * ${W} + bias[p.bias_at + i]`;
     const body = `${MOMENTS}\n  ${eachElement(`y[p.y_at + row * p.n + i] = ${value};`)}`;
     launchRows(gpu, {
-      ...{ name: "f32_layer_norm_row", functions: SUM, body, rows, n },
+      ...{ name: "f32_layer_norm_row", folds: ["sum"], body, rows, n },
       ...{ reads: { x: x!, weight: weight!, bias: bias! }, writes: { y: y! } },
       floats: { eps: (options as Epsilon).eps },
     });
@@ -87,7 +87,7 @@ export const layerNormVjp: WgslKernel = {
     dw[p.dw_at + row * p.n + i] = ${G} * unit;
   }`;
     launchRows(gpu, {
-      ...{ name: "f32_layer_norm_vjp_row", functions: SUM, body, rows, n },
+      ...{ name: "f32_layer_norm_vjp_row", folds: ["sum"], body, rows, n },
       ...{ reads: { g: g!, x: x!, weight: weight! }, writes: { dx: dx!, dw: units } },
       floats: { eps: (options as Epsilon).eps },
     });

@@ -2,7 +2,7 @@
 
 import type { View } from "../../device/device.ts";
 import type { Launcher, WgslKernel } from "../../device/webgpu/kernel.ts";
-import { eachElement, launchRows, SUM } from "../../device/webgpu/rows.ts";
+import { eachElement, launchRows } from "../../device/webgpu/rows.ts";
 import { sizeOf } from "../../shape.ts";
 
 /** Elements of a part. */
@@ -17,7 +17,7 @@ function total(gpu: Launcher, tensors: readonly View[], y: View, finish: string)
   for (const x of tensors) {
     const rows = partsOf(x);
     launchRows(gpu, {
-      ...{ name: "f32_square_parts_row", functions: SUM, rows, n: sizeOf(x.shape) },
+      ...{ name: "f32_square_parts_row", folds: ["sum"], rows, n: sizeOf(x.shape) },
       body: `
   let end = min((row + 1u) * ${PART}u, p.n);
   var part = 0.0;
@@ -32,7 +32,7 @@ function total(gpu: Launcher, tensors: readonly View[], y: View, finish: string)
     offset += rows;
   }
   launchRows(gpu, {
-    ...{ name: `f32_sum_parts_${finish || "plain"}_row`, functions: SUM, rows: 1, n: offset },
+    ...{ name: `f32_sum_parts_${finish || "plain"}_row`, folds: ["sum"], rows: 1, n: offset },
     body: `
   var part = 0.0;
   ${eachElement("part += parts[p.parts_at + i];")}

@@ -4,13 +4,12 @@ import type { View } from "../../device/device.ts";
 import { reshaped } from "../../device/webgpu/copy.ts";
 import type { Launcher, WgslKernel } from "../../device/webgpu/kernel.ts";
 import {
+  combine,
   eachElement,
-  fold,
+  type FoldName,
   launchRows,
   launchThreads,
-  MAX,
   ROW_THREADS,
-  SUM,
 } from "../../device/webgpu/rows.ts";
 import { sizeOf } from "../../shape.ts";
 import { type Axes, reducedAxes } from "../axes.ts";
@@ -20,27 +19,14 @@ const PART = 4096;
 /** Rows below each other that one thread takes. */
 const COLUMN_PART = 64;
 
-interface Fold {
-  readonly name: "sum" | "max" | "min";
-  readonly functions: string;
-  readonly start: string;
-  readonly combine: (a: string, b: string) => string;
-}
-const FOLDS = {
-  sum: { name: "sum", functions: SUM, start: "0.0", combine: (a, b) => `${a} + ${b}` },
-  max: {
-    ...{ name: "max", functions: MAX, start: "-bitcast<f32>(infinity)" },
-    combine: (a, b) => `max(${a}, ${b})`,
-  },
-  min: {
-    ...{ name: "min", functions: fold("min", (a, b) => `min(${a}, ${b})`) },
-    ...{ start: "bitcast<f32>(infinity)", combine: (a, b) => `min(${a}, ${b})` },
-  },
-} as const satisfies Record<string, Fold>;
+/** Where a fold starts. */
+const START: Readonly<Record<FoldName, string>> = {
+  ...{ sum: "0.0", max: "-bitcast<f32>(infinity)", min: "bitcast<f32>(infinity)" },
+};
 const INFINITY = "var<private> infinity: u32 = 0x7f800000u;\n";
 
 /** x [rows n] -> y [rows]; both packed. */
-function reduceRows(gpu: Launcher, how: Fold, x: View, y: View, rows: number, n: number): void {
+function reduceRows(gpu: Launcher, how: FoldName, x: View, y: View, rows: number, n: number): void {
   const parts = Math.ceil(n / PART);
   if (parts > 1) {
     const between = gpu.temporary(rows * parts);
@@ -51,7 +37,7 @@ function reduceRows(gpu: Launcher, how: Fold, x: View, y: View, rows: number, n:
 
 function partialRows(
   gpu: Launcher,
-  { name, functions, start, combine }: Fold,
+  name: FoldName,
   x: View,
   y: View,
   rows: number,
@@ -62,14 +48,14 @@ function partialRows(
   let first = row % p.parts * ${PART}u;
   let end = min(first + ${PART}u, p.n);
   let at = p.x_at + row / p.parts * p.n;
-  var result = ${start};
+  var result = ${START[name]};
   for (var i = first + l; i < end; i += WIDTH) {
-    result = ${combine("result", "x[at + i]")};
+    result = ${combine(name, "result", "x[at + i]")};
   }
   result = fold_${name}(result);
   if (l == 0u) { y[p.y_at + row] = result; }`;
   launchRows(gpu, {
-    ...{ name: `f32_${name}_row`, functions: `${INFINITY}${functions}`, body },
+    ...{ name: `f32_${name}_row`, functions: INFINITY, folds: [name], body },
     ...{ reads: { x }, writes: { y }, rows: rows * parts, n, uniforms: { parts } },
   });
 }
@@ -77,23 +63,22 @@ function partialRows(
 /** x [outer n inner] -> y [outer inner]; both packed. */
 function reduceColumns(
   gpu: Launcher,
-  how: Fold,
+  name: FoldName,
   x: View,
   y: View,
   [outer, n, inner]: readonly [number, number, number],
 ): void {
   const parts = Math.ceil(n / COLUMN_PART);
   const target = parts > 1 ? gpu.temporary(outer * parts * inner) : y;
-  const { name, start, combine } = how;
   const body = `
   let column = i % p.inner;
   let part = i / p.inner % p.parts;
   let first = part * ${COLUMN_PART}u;
   let end = min(first + ${COLUMN_PART}u, p.n);
   var at = p.x_at + (i / p.inner / p.parts * p.n + first) * p.inner + column;
-  var result = ${start};
+  var result = ${START[name]};
   for (var row = first; row < end; row++) {
-    result = ${combine("result", "x[at]")};
+    result = ${combine(name, "result", "x[at]")};
     at += p.inner;
   }
   y[p.y_at + i] = result;`;
@@ -107,10 +92,10 @@ function reduceColumns(
     },
     ...{ size: outer * parts * inner, uniforms: { n, inner, parts } },
   });
-  if (parts > 1) reduceColumns(gpu, how, target, y, [outer, parts, inner]);
+  if (parts > 1) reduceColumns(gpu, name, target, y, [outer, parts, inner]);
 }
 
-const reduction = (how: Fold): WgslKernel => ({
+const reduction = (how: FoldName): WgslKernel => ({
   strided: true,
   run(gpu, { inputs: [x], outputs: [y], options }) {
     const rank = x!.shape.length;
@@ -135,13 +120,13 @@ const reduction = (how: Fold): WgslKernel => ({
   },
 });
 
-export const sum = reduction(FOLDS.sum);
-export const max = reduction(FOLDS.max);
-export const min = reduction(FOLDS.min);
+export const sum = reduction("sum");
+export const max = reduction("max");
+export const min = reduction("min");
 
 /** Sums of x [n inner] over n, for kernels that leave one part for each row. */
 export const sumColumns = (gpu: Launcher, x: View, y: View, n: number, inner: number): void =>
-  reduceColumns(gpu, FOLDS.sum, x, y, [1, n, inner]);
+  reduceColumns(gpu, "sum", x, y, [1, n, inner]);
 
 /** WGSL: whether element (a, i) comes before (b, j): it is larger, or equal and earlier. */
 const BEFORE = `

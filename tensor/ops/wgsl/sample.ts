@@ -2,7 +2,7 @@
 
 import type { WgslKernel } from "../../device/webgpu/kernel.ts";
 import { launchRows, ROW_THREADS } from "../../device/webgpu/rows.ts";
-import { FUNCTIONS, statistics } from "./softmax.ts";
+import { STATISTICS, statistics } from "./softmax.ts";
 
 /**
  * Each thread of a row has a part of the classes, in their order. One thread then finds the part in
@@ -47,7 +47,8 @@ export const drawClasses: WgslKernel = {
   run: (gpu, { inputs: [logits, rows, bits], outputs: [classes, logProbs] }) => {
     const [r, n] = logits!.shape as [number, number];
     launchRows(gpu, {
-      ...{ name: "f32_draw_classes_row", functions: `${PARTS}${FUNCTIONS}`, body: BODY },
+      ...{ name: "f32_draw_classes_row", ...STATISTICS, body: BODY },
+      functions: `${PARTS}${STATISTICS.functions}`,
       ...{ reads: { logits: logits!, rows: rows!, bits: bits! }, rows: rows!.shape[0]!, n },
       ...{ writes: { classes: classes!, log_probs: logProbs! }, uniforms: { r } },
     });

@@ -2,14 +2,7 @@
 
 import type { View } from "../../device/device.ts";
 import type { Launcher, WgslKernel } from "../../device/webgpu/kernel.ts";
-import {
-  eachElement,
-  LOWEST,
-  launchRows,
-  launchThreads,
-  MAX,
-  SUM,
-} from "../../device/webgpu/rows.ts";
+import { eachElement, LOWEST, launchRows, launchThreads } from "../../device/webgpu/rows.ts";
 import { sizeOf } from "../../shape.ts";
 
 /** WGSL: `shift` and `total` of a row, of which `value` is element i; -∞ counts as nothing. */
@@ -26,7 +19,7 @@ const WEIGHT = `
 fn weight(x: f32, shift: f32) -> f32 { return select(exp(x - shift), 0.0, x <= ${LOWEST}); }
 `;
 /** What statistics() calls. */
-export const FUNCTIONS = `${MAX}${SUM}${WEIGHT}`;
+export const STATISTICS = { functions: WEIGHT, folds: ["max", "sum"] } as const;
 const X = "x[p.x_at + row * p.n + i]";
 const Y = "y[p.y_at + row * p.n + i]";
 
@@ -38,7 +31,7 @@ export const softmax: WgslKernel = {
     const value = `${Y} = select(0.0, weight(${X}, shift) / total, total != 0.0);`;
     const body = `${statistics(X)}  ${eachElement(value)}`;
     const arrays = { reads: { x: x! }, writes: { y: y! } };
-    launchRows(gpu, { name: "f32_softmax_row", functions: FUNCTIONS, body, ...arrays, rows, n });
+    launchRows(gpu, { name: "f32_softmax_row", ...STATISTICS, body, ...arrays, rows, n });
   },
 };
 
@@ -50,7 +43,7 @@ export const logSoftmax: WgslKernel = {
     const arrays = { reads: { x: x! }, writes: { y: y! } };
     launchRows(gpu, {
       name: "f32_log_softmax_row",
-      functions: FUNCTIONS,
+      ...STATISTICS,
       body,
       ...arrays,
       rows,
@@ -65,10 +58,18 @@ export const logSumExp: WgslKernel = {
     const infinity = "  let nothing = bitcast<f32>(negative_infinity);";
     const store =
       "  if (l == 0u) { y[p.y_at + row] = select(nothing, shift + log(total), total != 0.0); }";
-    const functions = `${FUNCTIONS}var<private> negative_infinity: u32 = 0xff800000u;\n`;
+    const functions = `${WEIGHT}var<private> negative_infinity: u32 = 0xff800000u;\n`;
     const body = `${statistics(X)}${infinity}\n${store}`;
     const arrays = { reads: { x: x! }, writes: { y: y! } };
-    launchRows(gpu, { name: "f32_log_sum_exp_row", functions, body, ...arrays, rows, n });
+    launchRows(gpu, {
+      name: "f32_log_sum_exp_row",
+      ...STATISTICS,
+      functions,
+      body,
+      ...arrays,
+      rows,
+      n,
+    });
   },
 };
 
@@ -82,7 +83,7 @@ export const softmaxVjp: WgslKernel = {
   let dot = fold_sum(part);
   ${eachElement(`dx[p.dx_at + row * p.n + i] = ${own} * (${G} - dot);`)}`;
     const arrays = { reads: { g: g!, y: y! }, writes: { dx: dx! } };
-    launchRows(gpu, { name: "f32_softmax_vjp_row", functions: SUM, body, ...arrays, rows, n });
+    launchRows(gpu, { name: "f32_softmax_vjp_row", folds: ["sum"], body, ...arrays, rows, n });
   },
 };
 
@@ -97,7 +98,7 @@ export const causalSoftmax: WgslKernel = {
     const value = `select(${LOWEST}, p.scale * ${X}, i32(i) <= last)`;
     const store = `${Y} = select(0.0, weight(${value}, shift) / total, total != 0.0);`;
     launchRows(gpu, {
-      ...{ name: "f32_causal_softmax_row", functions: FUNCTIONS },
+      ...{ name: "f32_causal_softmax_row", ...STATISTICS },
       body: `${seen}${statistics(value)}  ${eachElement(store)}`,
       ...{ reads: { x: x!, positions: positions! }, writes: { y: y! } },
       ...{ rows: b * h * t, n: s, uniforms: { h, t }, floats: { scale } },
@@ -123,7 +124,7 @@ export function launchLogProb(
   const rows = sizeOf(y.shape);
   const name = "f32_gather_log_prob_row";
   const bound = { reads: { x, targets }, writes: { y } };
-  launchRows(gpu, { name, functions: FUNCTIONS, body, ...bound, rows, n });
+  launchRows(gpu, { name, ...STATISTICS, body, ...bound, rows, n });
 }
 
 export const gatherLogProb: WgslKernel = {
@@ -144,7 +145,7 @@ export function launchLogProbSlopes(
   scale: number,
 ): void {
   launchRows(gpu, {
-    ...{ name: "f32_log_prob_slopes_row", functions: FUNCTIONS, rows: sizeOf(targets.shape), n },
+    ...{ name: "f32_log_prob_slopes_row", ...STATISTICS, rows: sizeOf(targets.shape), n },
     body: `${statistics(X)}${SHARE}
   ${eachElement(`${X} = share * (${HIT} - weight(${X}, shift) / total);`)}`,
     ...{ reads: { g, targets }, writes: { x }, floats: { scale } },
@@ -155,7 +156,7 @@ export const gatherLogProbVjp: WgslKernel = {
   run: (gpu, { inputs: [g, x, targets], outputs: [dx], dims }) => {
     const { batch: rows, v: n } = dims as Classes;
     launchRows(gpu, {
-      ...{ name: "f32_gather_log_prob_vjp_row", functions: FUNCTIONS, rows, n },
+      ...{ name: "f32_gather_log_prob_vjp_row", ...STATISTICS, rows, n },
       body: `${statistics(X)}${SHARE}
   ${eachElement(`dx[p.dx_at + row * p.n + i] = share * (${HIT} - weight(${X}, shift) / total);`)}`,
       ...{ reads: { g: g!, x: x!, targets: targets! }, writes: { dx: dx! }, floats: { scale: 1 } },
