@@ -26,14 +26,32 @@ function teachToRest(): Immediate {
     Object.hasOwn(f, "prototype") &&
     /\{\s*\[native code\]\s*\}$/.test(`${f}`);
   const taught: Immediate = (callback, ...args) => {
-    const handle = later(callback, ...args) as { unref?: () => void };
-    if (isDawns(callback)) handle.unref?.();
+    if (!isDawns(callback)) return later(callback, ...args);
+    const look = () => {
+      looks.delete(look);
+      callback(...args);
+    };
+    const handle = later(look) as Handle;
+    if (waiting === 0) handle.unref?.();
+    looks.set(look, handle);
     return handle;
   };
   globalThis.setImmediate = Object.assign(taught, globalThis.setImmediate) as typeof setImmediate;
   return later;
 }
 let later: Immediate | undefined;
+
+type Handle = { unref?: () => void };
+/** Dawn's callbacks that are still to run. */
+const looks = new Map<() => void, Handle>();
+
+/** Bun may never run what was unref'ed, and Dawn asks no second time: somebody waits, ask anew. */
+function wake(): void {
+  for (const [look, handle] of looks) {
+    clearImmediate(handle as never);
+    looks.set(look, later!(look) as Handle);
+  }
+}
 
 function turn(): void {
   if (waiting > 0) later!(turn);
@@ -42,7 +60,10 @@ function turn(): void {
 /** Awaits what Dawn promises, with the event loop kept going. */
 export async function awaited<T>(promise: Promise<T>): Promise<T> {
   if (later === undefined) return promise;
-  if (waiting++ === 0) turn();
+  if (waiting++ === 0) {
+    wake();
+    turn();
+  }
   try {
     return await promise;
   } finally {
