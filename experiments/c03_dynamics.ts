@@ -8,12 +8,12 @@ import { type Compared, dpo, grpo, methodRuns, rft, sft } from "./methods.ts";
 import { differenceOf, estimate, pool, ratioOfGains } from "./pooled.ts";
 import type { Lines } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
-import type { Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
 
 const METHODS = [grpo, rft, sft, dpo];
 /** Curves cost time, so these runs are their own: one seed in each world. */
 const runsFor = (scale: Scale, method: Compared) =>
-  methodRuns({ ...scale, seeds: scale.seeds.slice(0, 1) }, "unknowable", method, {
+  methodRuns(oneSeed(scale), "unknowable", method, {
     evaluate: { curves: true },
   });
 const runs = (scale: Scale) => METHODS.flatMap((method) => runsFor(scale, method));

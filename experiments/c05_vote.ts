@@ -10,11 +10,11 @@ import { withBase, withChosen } from "./models.ts";
 import { gainOf, meanOf, type Pooled, poolRuns, ratioOfGains } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import type { LabRun } from "./runs.ts";
-import { runsOf, type Scale } from "./scale.ts";
+import { oneSeed, runsOf, type Scale } from "./scale.ts";
 
 /** Answers of several words under several names: with one token a vote is the greedy answer. */
 const runs = (scale: Scale) =>
-  runsOf({ ...scale, seeds: scale.seeds.slice(0, 1) }, "names", {
+  runsOf(oneSeed(scale), "names", {
     method: "grpo",
     reward: "alias",
   });

@@ -11,10 +11,9 @@ import { withBase } from "./models.ts";
 import { differenceOf, gainOf, meanOf, type Pooled, poolRuns, ratioOfGains } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import type { LabRun } from "./runs.ts";
-import { runsOf, type Scale } from "./scale.ts";
+import { oneSeed, runsOf, type Scale } from "./scale.ts";
 
-const runs = (scale: Scale) =>
-  runsOf({ ...scale, seeds: scale.seeds.slice(0, 1) }, "think", { method: "grpo" });
+const runs = (scale: Scale) => runsOf(oneSeed(scale), "think", { method: "grpo" });
 const BUDGET = 32;
 const STEP = 5_000_000;
 

@@ -11,7 +11,7 @@ import { reproduce } from "./main.ts";
 import { type Compared, dpo, grpo, methodRuns, rft, sft } from "./methods.ts";
 import { estimate, gainOf, meanOf, type Pooled, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
-import type { Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
 
 const SETS = ["asked", "trivia", "tail", "frontier"] as const satisfies readonly QuestionSet[];
 const NAMES: Readonly<Record<QuestionSet, string>> = {
@@ -23,7 +23,7 @@ const NAMES: Readonly<Record<QuestionSet, string>> = {
 
 /** Trained on one set, tested on all four. */
 const trainedOn = (scale: Scale, set: QuestionSet, method: Compared = grpo) =>
-  methodRuns({ ...scale, seeds: scale.seeds.slice(0, 1) }, "benchmarks", method, {
+  methodRuns(oneSeed(scale), "benchmarks", method, {
     train: { questionSet: set },
   });
 const OTHERS = [rft, sft, dpo];

@@ -6,11 +6,11 @@ import type { Experiment } from "./claim.ts";
 import { reproduce } from "./main.ts";
 import { gainOf, meanOf, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
-import { runsOf, type Scale, type Variant } from "./scale.ts";
+import { oneSeed, runsOf, type Scale, type Variant } from "./scale.ts";
 
 /** One world and one seed for each: the question is whether any of them lacks the gain. */
 const variantRuns = (scale: Scale, { settings }: Variant) =>
-  runsOf({ ...scale, worlds: scale.worlds.slice(0, 1), seeds: scale.seeds.slice(0, 1) }, "voices", {
+  runsOf({ ...oneSeed(scale), worlds: scale.worlds.slice(0, 1) }, "voices", {
     method: "grpo",
     ...settings,
   });

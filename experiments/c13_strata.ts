@@ -11,7 +11,7 @@ import { differenceOf, gainOf, pool, ratioOfGains, unknown } from "./pooled.ts";
 import type { Lines } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
 import type { LabRun } from "./runs.ts";
-import type { Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
 
 const NAMES = {
   all: "all questions",
@@ -24,7 +24,7 @@ const STRATA = Object.keys(NAMES) as Stratum[];
 
 /** Equal numbers of updates, whatever the stratum. */
 const stratumRuns = (scale: Scale, stratum: Stratum) =>
-  methodRuns(scale, "strata", grpo, stratum === "all" ? {} : { train: { stratum } });
+  methodRuns(oneSeed(scale), "strata", grpo, stratum === "all" ? {} : { train: { stratum } });
 const runs = (scale: Scale) => STRATA.flatMap((stratum) => stratumRuns(scale, stratum));
 
 export const experiment: Experiment = {

@@ -7,14 +7,14 @@ import { reproduce } from "./main.ts";
 import { gainOf, pool, ratioOfGains } from "./pooled.ts";
 import type { Lines } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
-import { runsOf, type Scale } from "./scale.ts";
+import { oneSeed, runsOf, type Scale } from "./scale.ts";
 
 const REWARDS = ["alias", "exact"] as const;
 type Name = (typeof REWARDS)[number];
 const LABELS = { alias: "any name counts", exact: "the gold text alone counts" } as const;
 
 const rewardRuns = (scale: Scale, reward: Name) =>
-  runsOf({ ...scale, seeds: scale.seeds.slice(0, 1) }, "names", { method: "grpo", reward });
+  runsOf(oneSeed(scale), "names", { method: "grpo", reward });
 const runs = (scale: Scale) => REWARDS.flatMap((reward) => rewardRuns(scale, reward));
 
 export const experiment: Experiment = {

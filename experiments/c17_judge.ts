@@ -12,7 +12,7 @@ import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { gainOf, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
-import { runsOf, type Scale } from "./scale.ts";
+import { oneSeed, runsOf, type Scale } from "./scale.ts";
 
 /** Error rates near what the paper reports of its judge: hardly a false positive, some misses. */
 const NOISE = { falsePositive: 0.02, falseNegative: 0.08 };
@@ -20,7 +20,7 @@ const NOISE = { falsePositive: 0.02, falseNegative: 0.08 };
 const STUDY = 200;
 
 const runs = (scale: Scale) =>
-  runsOf({ ...scale, seeds: scale.seeds.slice(0, 1) }, "voices", {
+  runsOf(oneSeed(scale), "voices", {
     ...{ method: "grpo", reward: "noisy", rewardNoise: NOISE },
   });
 

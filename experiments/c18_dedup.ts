@@ -13,11 +13,10 @@ import { reproduce } from "./main.ts";
 import { type Compared, grpo, methodRuns, sft } from "./methods.ts";
 import { gainOf, type Pooled, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
-import type { Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
 
 const METHODS = [grpo, sft];
-const runsFor = (scale: Scale, method: Compared) =>
-  methodRuns({ ...scale, seeds: scale.seeds.slice(0, 1) }, "leak", method);
+const runsFor = (scale: Scale, method: Compared) => methodRuns(oneSeed(scale), "leak", method);
 
 /** What the pipeline removed in one world, and what it should have. */
 interface Removal {

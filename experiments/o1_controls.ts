@@ -7,10 +7,10 @@ import { reproduce } from "./main.ts";
 import { grpo, methodRuns, random } from "./methods.ts";
 import { gainOf, meanOf, type PoolOptions, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
-import type { Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
 
 const normal = (scale: Scale) => methodRuns(scale, "voices", grpo);
-const control = (scale: Scale) => methodRuns(scale, "null", grpo);
+const control = (scale: Scale) => methodRuns(oneSeed(scale), "null", grpo);
 const chance = (scale: Scale) => methodRuns(scale, "voices", random);
 
 /** The last step's weights: whether validation keeps the base model must not hide a movement. */

@@ -1,6 +1,5 @@
 /** How large a reproduction is: which seeds, and which settings each kind of world has at that size. */
 
-import { trainShape } from "../rl/config.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 
 /** The worlds that the experiments ask about; PAPER.md's names in brackets. */
@@ -31,6 +30,10 @@ const unknowable = { unknowableShare: 0.6 };
 /** Answers of several words under several names, of which a fact's gold label is any one. */
 const names = { answerTokens: 2, aliases: 3, goldForm: "random" } as const;
 
+/** World A2: few facts are absent, so that what is never sampled is mostly suppressed. */
+const fewAbsent = {
+  ...{ entities: 700, reliableShare: 0.3, absentShare: 0.05, qaUnreliableShare: 0.85 },
+};
 /** Half of the question documents recall a source's statement before they answer. */
 const think = { thinkShare: 0.5 };
 /** Three in ten held-out facts are asked about in training too, in other words. */
@@ -76,7 +79,7 @@ export const full: Scale = {
     voices: { preset: "demo" },
     null: { preset: "null-demo" },
     unknowable: { preset: "demo", world: unknowable },
-    strata: { preset: "demo" },
+    strata: { preset: "demo", world: fewAbsent },
     names: { preset: "demo", world: names },
     think: { preset: "demo", world: think },
     benchmarks: { preset: "benchmarks" },
@@ -105,6 +108,9 @@ export function merged(...parts: readonly PartialConfig[]): PartialConfig {
   return parts.reduce((all, part) => join(all, part) as PartialConfig, {});
 }
 
+/** The same with one RL seed in each world, where a study's questions must count once, or to save time. */
+export const oneSeed = (scale: Scale): Scale => ({ ...scale, seeds: scale.seeds.slice(0, 1) });
+
 /** A kind of world with changes, once for each of the scale's worlds and seeds. */
 export function runsOf(
   { kinds, worlds, seeds }: Scale,
@@ -115,7 +121,3 @@ export function runsOf(
     seeds.map((rl) => merged(kinds[kind], ...changes, { seeds: { world, pretrain: world, rl } })),
   );
 }
-
-/** Refuses at start what the schema would refuse in the middle of a night. */
-export const isSetting = (settings: PartialConfig): boolean =>
-  trainShape.partial().safeParse(settings).success;
