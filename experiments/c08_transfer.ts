@@ -41,7 +41,10 @@ export const experiment: Experiment = {
   runs,
   async analyse(lab) {
     const rowsOf = (train: QuestionSet, test: QuestionSet, method = grpo): Pooled[] =>
-      pool(lab, trainedOn(lab.scale, train, method), { where: ({ set }) => set === test });
+      pool(lab, trainedOn(lab.scale, train, method), {
+        where: ({ set }) => set === test,
+        after: ({ correctLast }) => Number(correctLast),
+      });
     const cell = (train: QuestionSet, test: QuestionSet, level = 0.95) =>
       gainOf(
         {
@@ -104,6 +107,7 @@ export const experiment: Experiment = {
         },
       ],
       cautions: [
+        "These are the last step's weights: one set's validation questions are too few to choose by.",
         "The four sets share the world's two voices, which is what transfers; real benchmarks differ " +
           "in more than wording and popularity.",
       ],

@@ -35,6 +35,10 @@ export const experiment: Experiment = {
   runs,
   async analyse(lab) {
     const rowsOf = (stratum: Stratum) => pool(lab, stratumRuns(lab.scale, stratum));
+    const atTheEnd = (stratum: Stratum) =>
+      pool(lab, stratumRuns(lab.scale, stratum), {
+        after: ({ correctLast }) => Number(correctLast),
+      });
     const all = rowsOf("all");
     const base = stratumRuns(lab.scale, "all").map((settings) => lab.run(settings));
     const shares = Object.fromEntries(STRATA.map((s) => [s, shareOf(base, s)]));
@@ -77,6 +81,7 @@ export const experiment: Experiment = {
             "share of the data",
             "held-out gain",
             "share of the gain",
+            "gain at the last step",
           ].map((title, i) => ({ title, ...(i > 0 && { align: "right" as const }) })),
           rows: STRATA.map((stratum) => {
             const ratio = recovered.find(({ id }) => id === `strata.${stratum}`);
@@ -84,6 +89,7 @@ export const experiment: Experiment = {
               ...[NAMES[stratum], percentText(shares[stratum]!)],
               quantityText(gainOf({ id: "", label: "" }, rowsOf(stratum))),
               ratio === undefined ? "1" : quantityText(ratio),
+              quantityText(gainOf({ id: "", label: "" }, atTheEnd(stratum))),
             ];
           }),
         },

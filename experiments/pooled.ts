@@ -125,17 +125,20 @@ export const gainOf = (what: Described, rows: readonly Pooled[]): Quantity =>
     ([mean]) => 100 * mean!,
   );
 
-/** Mean of `of` over the questions, in percent. */
-export const meanOf = (
+/** Mean of `of`, a share of 1, over the questions, in percent; the interval ends at 0 and 100. */
+export function meanOf(
   what: Described,
   rows: readonly Pooled[],
   of: (row: Pooled) => number,
-): Quantity =>
-  estimate(
+): Quantity {
+  const found = estimate(
     { ...what, unit: "percent" },
     rows.map((row) => ({ world: row.world, entity: row.entity, values: [of(row)] })),
     ([mean]) => 100 * mean!,
   );
+  const [low, high] = [found.low, found.high].map((x) => x && Math.min(100, Math.max(0, x)));
+  return { ...found, low: low!, high: high! };
+}
 
 /** Questions that both have, side by side. */
 function joined(a: readonly Pooled[], b: readonly Pooled[]) {
@@ -179,9 +182,13 @@ export function ratioOfGains(
     const why = `undefined: the gain that it is a share of is in [${low}, ${high}] points`;
     return unknown(what, "ratio", why);
   }
-  const { low, high } = ratio;
-  const basis = basisOf(rows.map(({ world, entity }) => ({ world, entity, values: [] })));
-  return { ...what, unit: "ratio", estimate: ratio.estimate, low, high, basis };
+  const all = rows.map(({ world, entity }) => ({ world, entity, values: [] }));
+  // As in `estimate`: a part that gained nothing anywhere has a spread that resampling can't show.
+  const bound = wilson(0, entitiesOf(all), what.level).high / whole.estimate;
+  const unseen = ratio.low === ratio.high ? bound : 0;
+  const [low, high] = [ratio.low - unseen, ratio.high + unseen];
+  const { id, label } = what;
+  return { id, label, unit: "ratio", estimate: ratio.estimate, low, high, basis: basisOf(all) };
 }
 
 /** One value a world (its seeds averaged): "84.1, 83.9, 84.6; SD 0.4". */

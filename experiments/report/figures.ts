@@ -63,7 +63,7 @@ function base({ title }: Common, legend: readonly string[]) {
   return {
     title: { text: title, left: 12, top: 8, textStyle: { fontSize: 15, color: "#24292f" } },
     legend: {
-      ...{ data: [...legend], top: 36, left: 12, width: SIZE.width - 24, itemGap: 16 },
+      ...{ data: [...legend], top: 36, left: 12, width: SIZE.width - 24, itemGap: 36 },
       ...{ textStyle: text, show: legend.length > 1 },
     },
     grid: { left: 70, right: 24, top: legend.length > 1 ? 52 + 22 * rows : 56, bottom: 56 },
@@ -130,7 +130,7 @@ function linesOption(figure: Lines): object {
       ...{ type: kind, nameGap: 32, logBase: 2, ...(isNamed && { data: labels.map(String) }) },
       ...(kind === "value" && { min: "dataMin", max: "dataMax" }),
     },
-    yAxis: { ...axis(figure.y), type: "value", nameGap: 46, scale: true },
+    yAxis: { ...axis(figure.y), type: "value", nameGap: 46, ...heights(figure) },
     series: figure.series.flatMap(({ name, points, dashed }, i) => [
       {
         ...{ type: "line", name, symbolSize: 6, color: colour(i) },
@@ -140,6 +140,14 @@ function linesOption(figure: Lines): object {
       whiskers(`${name} interval`, intervals(points), () => 0, colour(i)),
     ]),
   };
+}
+
+/** From below the lowest whisker to above the highest, in steps of 5. */
+function heights({ series }: Lines): { min: number; max: number } {
+  const points = series.flatMap((one) => one.points);
+  const low = Math.min(...points.map(({ y, low }) => low ?? y));
+  const high = Math.max(...points.map(({ y, high }) => high ?? y));
+  return { min: 5 * Math.floor(low / 5), max: 5 * Math.ceil(high / 5) };
 }
 
 function barsOption(figure: Bars): object {

@@ -93,7 +93,8 @@ export function linesOf(studies: readonly Study[]): Line[] {
         basis: [...new Set(told.map((q) => q?.basis ?? ""))].join("; "),
         rules: own.map((rule, i) => `${rule.because}: ${outcomeOf(rule, told[i])}`),
         verdict: verdictOf(own, quantities),
-        cautions: study.finding.cautions,
+        // Once for each study, at the first of its claims.
+        cautions: study.claims[0] === one.id ? study.finding.cautions : [],
         study: study.id,
       },
     ];
