@@ -194,7 +194,7 @@ function heatOption(figure: Heat): object {
     },
     visualMap: {
       ...{ min: -most, max: most, show: false },
-      inRange: { color: ["#d55e00", "#ffffff", "#0072b2"] },
+      inRange: { color: ["#eb9f6c", "#ffffff", "#7fbbe3"] }, // light: the numbers stand on them
     },
     series: [
       {
@@ -202,6 +202,7 @@ function heatOption(figure: Heat): object {
         label: {
           show: true,
           fontSize: 14,
+          color: "#24292f",
           formatter: ({ value }: { value: number[] }) => `${value[2]! > 0 ? "+" : ""}${value[2]}`,
         },
       },
