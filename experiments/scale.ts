@@ -28,7 +28,9 @@ export interface Scale {
 /** Labels that no document supports, as in real question sets: 60 % of the training questions. */
 const unknowable = { unknowableShare: 0.6 };
 /** Answers of several words under several names, of which a fact's gold label is any one. */
-const names = { answerTokens: 2, aliases: 3, goldForm: "random" } as const;
+const names = { answers: 16, answerTokens: 2, aliases: 3, goldForm: "random" } as const;
+/** Names take longest to learn. */
+const longer = (steps: number): PartialConfig => ({ pretrain: { steps } });
 
 /** World A2: few facts are absent, so that what is never sampled is mostly suppressed. */
 const fewAbsent = {
@@ -62,9 +64,14 @@ export const quick: Scale = {
     null: { preset: "null" },
     unknowable: { preset: "smoke", world: unknowable },
     strata: { preset: "smoke" },
-    names: { preset: "smoke", world: names },
+    // A third of the questions that are left validate: a fifth would be too few to choose by.
+    names: { preset: "smoke", world: { ...names, validationShare: 0.35 }, ...longer(2400) },
     think: { preset: "smoke", world: think },
-    benchmarks: { preset: "smoke", world: { entities: 320, questionSets: "four" } },
+    benchmarks: {
+      preset: "smoke",
+      world: { entities: 320, questionSets: "four" },
+      ...longer(1600),
+    },
     leak: { preset: "smoke", world: leak },
   },
   variants: [variant("Llama", undefined), ...families],
@@ -80,7 +87,7 @@ export const full: Scale = {
     null: { preset: "null-demo" },
     unknowable: { preset: "demo", world: unknowable },
     strata: { preset: "demo", world: fewAbsent },
-    names: { preset: "demo", world: names },
+    names: { preset: "demo", world: names, ...longer(3000) },
     think: { preset: "demo", world: think },
     benchmarks: { preset: "benchmarks" },
     leak: { preset: "demo", world: leak },
