@@ -11,7 +11,7 @@ import { root } from "./tree.ts";
 /** Tests that read the assets folder: those skipped where it is absent. Grows with such tests. */
 const NEED_ASSETS = 10;
 const FEWER_TRIES = { ANAMNESIS_PROPERTY_RUNS: "8" };
-const LIMIT_MS = 15 * 60_000;
+const LIMIT_MS = 30 * 60_000;
 
 interface Count {
   passed: number;
