@@ -1,7 +1,7 @@
 /** Takes out of a question set what another shares: bun run eval/dedup.ts --train A --test B. */
 
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { UserError } from "../model/errors.ts";
+import { Command, Option } from "commander";
+import { exitCodeOf, number, strict, whole } from "../model/command.ts";
 import { writeAtomic } from "../model/files.ts";
 import { type DedupResult, deduplicate } from "./dedup/deduplicate.ts";
 import { type Embedder, joinedEmbedder, lexicalEmbedder } from "./dedup/embed.ts";
@@ -21,53 +21,36 @@ interface Flags {
   readonly proof?: string;
 }
 
-const number =
-  (fits: (value: number) => boolean, wanted: string) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (text.trim() !== "" && fits(value)) return value;
-    throw new InvalidArgumentError(`Expected ${wanted}.`);
-  };
 const cosine = number((x) => x >= -1 && x <= 1, "a cosine from -1 to 1");
-const atLeastOne = number((n) => Number.isSafeInteger(n) && n >= 1, "a whole number of at least 1");
 
 function command(): Command {
   const choice = (flags: string, description: string, of: readonly string[], fallback: string) =>
     new Option(flags, description).choices(of).default(fallback);
-  return new Command("dedup")
-    .description(
-      "Removes the questions of one set that share a question, a fact or an entity with another: " +
-        "similar pairs are found, then judged by rules. A line is one JSON object with text (or " +
-        "question), answers (or answer), and entity (or subj) and id where known; .gz is read too.",
-    )
-    .requiredOption("--train <file>", "questions to train on, JSON lines")
-    .requiredOption("--test <file>", "questions to test on, JSON lines")
-    .addOption(choice("--remove <set>", "which set to take from", ["test", "train"], "test"))
-    .addOption(choice("--level <level>", "what may not be shared", levels, "fact"))
-    .option("--threshold <cosine>", "least similarity of a pair to be judged", cosine, 0.35)
-    .option("--neighbours <n>", "pairs judged for each question, at most", atLeastOne, 50)
-    .option("--vectors <folder>", "vectors.safetensors and words.txt, to compare meanings too")
-    .option("--out <file>", "where the kept lines go, as they were")
-    .option("--proof <file>", "where every removed pair goes, with the reason")
-    .allowExcessArguments(false)
-    .showSuggestionAfterError(true)
-    .configureOutput({ writeErr: () => {} })
-    .exitOverride();
+  return strict(
+    new Command("dedup")
+      .description(
+        "Removes the questions of one set that share a question, a fact or an entity with another: " +
+          "similar pairs are found, then judged by rules. A line is one JSON object with text (or " +
+          "question), answers (or answer), and entity (or subj) and id where known; .gz is read too.",
+      )
+      .requiredOption("--train <file>", "questions to train on, JSON lines")
+      .requiredOption("--test <file>", "questions to test on, JSON lines")
+      .addOption(choice("--remove <set>", "which set to take from", ["test", "train"], "test"))
+      .addOption(choice("--level <level>", "what may not be shared", levels, "fact"))
+      .option("--threshold <cosine>", "least similarity of a pair to be judged", cosine, 0.35)
+      .option("--neighbours <n>", "pairs judged for each question, at most", whole(1), 50)
+      .option("--vectors <folder>", "vectors.safetensors and words.txt, to compare meanings too")
+      .option("--out <file>", "where the kept lines go, as they were")
+      .option("--proof <file>", "where every removed pair goes, with the reason"),
+  );
 }
 
 /** Runs the command. Returns its exit code: 0, or 2 with an explanation on stderr. */
-export async function main(args: readonly string[]): Promise<number> {
-  try {
+export const main = (args: readonly string[]): Promise<number> =>
+  exitCodeOf(async () => {
     const flags = command().parse(args, { from: "user" }).opts<Flags>();
     console.log(await run(flags));
-    return 0;
-  } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    if (!(error instanceof CommanderError || error instanceof UserError)) throw error;
-    console.error(`error: ${error.message.replace(/^error: /, "")}`);
-    return 2;
-  }
-}
+  });
 
 async function run({ train, test, remove, level, out, proof, ...flags }: Flags): Promise<string> {
   const sets = { train: readQuestions(train), test: readQuestions(test) };

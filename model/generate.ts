@@ -1,8 +1,9 @@
 /** Writes text from a checkpoint folder: bun run model/generate.ts --model DIR --prompt TEXT. */
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { currentDevice, reference, useDevice } from "../tensor/mod.ts";
 import { loadModel, type Model } from "./checkpoint.ts";
+import { exitCodeOf, number, strict, whole } from "./command.ts";
 import { endTokens } from "./config.ts";
 import { UserError } from "./errors.ts";
 import { disposeParameters } from "./parameters.ts";
@@ -22,51 +23,35 @@ interface Flags {
   readonly device?: string;
 }
 
-const number =
-  (fits: (value: number) => boolean, wanted: string) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (text.trim() !== "" && fits(value)) return value;
-    throw new InvalidArgumentError(`Expected ${wanted}.`);
-  };
-const whole = (least: number) =>
-  number((n) => Number.isSafeInteger(n) && n >= least, `a whole number of at least ${least}`);
 const share = number((n) => n > 0 && n <= 1, "a number above 0, at most 1");
 
 function command(): Command {
-  return new Command("generate")
-    .description("Writes text from a checkpoint folder: the prompt and what the model adds to it.")
-    .requiredOption("--model <folder>", "config.json, model.safetensors and tokenizer.json")
-    .option("--prompt <text>", "beginning of the text", "")
-    .option("--max-tokens <n>", "most tokens to add", whole(1), 64)
-    .option("--temperature <t>", "divides the logits; 0: greedy", atLeastZero, 1)
-    .option("--top-k <k>", "draw from the k most probable tokens; 0: all", whole(0), 0)
-    .option("--top-p <p>", "draw from the most probable tokens that hold p", share, 1)
-    .option("--min-p <p>", "draw from tokens with this share of the largest", upToOne, 0)
-    .option("--seed <n>", "seed of the draws", whole(0), 0)
-    .option("--samples <n>", "number of texts", whole(1), 1)
-    .option("--device <name>", "where to compute: reference, or this machine's default device")
-    .allowExcessArguments(false)
-    .showSuggestionAfterError(true)
-    .configureOutput({ writeErr: () => {} })
-    .exitOverride();
+  return strict(
+    new Command("generate")
+      .description(
+        "Writes text from a checkpoint folder: the prompt and what the model adds to it.",
+      )
+      .requiredOption("--model <folder>", "config.json, model.safetensors and tokenizer.json")
+      .option("--prompt <text>", "beginning of the text", "")
+      .option("--max-tokens <n>", "most tokens to add", whole(1), 64)
+      .option("--temperature <t>", "divides the logits; 0: greedy", atLeastZero, 1)
+      .option("--top-k <k>", "draw from the k most probable tokens; 0: all", whole(0), 0)
+      .option("--top-p <p>", "draw from the most probable tokens that hold p", share, 1)
+      .option("--min-p <p>", "draw from tokens with this share of the largest", upToOne, 0)
+      .option("--seed <n>", "seed of the draws", whole(0), 0)
+      .option("--samples <n>", "number of texts", whole(1), 1)
+      .option("--device <name>", "where to compute: reference, or this machine's default device"),
+  );
 }
 const atLeastZero = number((n) => n >= 0 && n < Infinity, "a number of at least 0");
 const upToOne = number((n) => n >= 0 && n <= 1, "a number from 0 to 1");
 
 /** Runs the command. Returns its exit code: 0, or 2 with one line of explanation on stderr. */
-export async function main(args: readonly string[]): Promise<number> {
-  try {
+export const main = (args: readonly string[]): Promise<number> =>
+  exitCodeOf(async () => {
     const flags = command().parse(args, { from: "user" }).opts<Flags>();
     for (const text of await generate(flags)) console.log(text);
-    return 0;
-  } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    if (!(error instanceof CommanderError || error instanceof UserError)) throw error;
-    console.error(`error: ${error.message.replace(/^error: /, "").replaceAll("\n", " ")}`);
-    return 2;
-  }
-}
+  });
 
 async function generate(flags: Flags): Promise<string[]> {
   if (flags.device !== undefined) chooseDevice(flags.device);
