@@ -120,7 +120,10 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   run.writeSummary(summary);
   run.writeReport(markdown);
   console.log(`\n${text}\nrun folder: ${run.dir} (report.md first)`);
-  console.log("next: --preset null, the control; --method ppo; --explain, what metrics mean");
+  console.log(
+    "next: --preset null, the control; --method ppo; --explain, what metrics mean; " +
+      "npm run reproduce -- --quick, the paper's claims",
+  );
 }
 
 function headerOf(config: TrainConfig, world: World, base: Model): string[] {
