@@ -5,7 +5,7 @@ import { percent, pValue } from "../rl/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment, Quantity } from "./claim.ts";
 import { reproduce } from "./main.ts";
-import { estimate, gainOf, meanOf, type Pooled, pool, spreadText } from "./pooled.ts";
+import { estimate, gainOf, meanOf, type Pooled, pointOf, pool, spreadText } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import { runsOf, type Scale } from "./scale.ts";
 
@@ -76,9 +76,10 @@ export const experiment: Experiment = {
             name: when,
             values: (["all", "stored", "suppressed", "absent"] as const).map((status, x) => {
               const own = rows.filter((r) => status === "all" || r.question.status === status);
-              const { estimate, low, high } = meanOf({ id: "", label: "" }, own, (r) => r[when]);
-              if (estimate === null || low === null || high === null) return null;
-              return { x, y: estimate, low, high };
+              return pointOf(
+                meanOf({ id: "", label: "" }, own, (r) => r[when]),
+                x,
+              );
             }),
           })),
         },

@@ -6,7 +6,7 @@ import type { Experiment } from "./claim.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { type Compared, dpo, grpo, methodRuns, methodsOf, rft, sft } from "./methods.ts";
-import { differenceOf, gainOf, meanOf, pool } from "./pooled.ts";
+import { differenceOf, gainOf, meanOf, pointOf, pool } from "./pooled.ts";
 import type { Bars } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
 import { oneSeed, type Scale, type WorldKind } from "./scale.ts";
@@ -116,10 +116,7 @@ async function figure(lab: Lab): Promise<Bars> {
       name: LABELS[kind],
       values: methods.map((method, x) => {
         const rows = pool(lab, runsFor(lab.scale, kind, method));
-        const { estimate, low, high } = gainOf({ id: "", label: "" }, rows);
-        return estimate === null || low === null || high === null
-          ? null
-          : { x, y: estimate, low, high };
+        return pointOf(gainOf({ id: "", label: "" }, rows), x);
       }),
     })),
   };

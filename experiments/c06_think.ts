@@ -8,7 +8,15 @@ import type { Experiment } from "./claim.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { withBase } from "./models.ts";
-import { differenceOf, gainOf, meanOf, type Pooled, poolRuns, ratioOfGains } from "./pooled.ts";
+import {
+  differenceOf,
+  gainOf,
+  meanOf,
+  type Pooled,
+  pointOf,
+  poolRuns,
+  ratioOfGains,
+} from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import type { LabRun } from "./runs.ts";
 import { oneSeed, runsOf, type Scale } from "./scale.ts";
@@ -91,8 +99,10 @@ export const experiment: Experiment = {
             {
               name: "accuracy",
               values: bars.map(([, rows], x) => {
-                const found = meanOf({ id: "", label: "" }, rows, (row) => row.after);
-                return { x, y: found.estimate!, low: found.low!, high: found.high! };
+                return pointOf(
+                  meanOf({ id: "", label: "" }, rows, (row) => row.after),
+                  x,
+                );
               }),
             },
           ],

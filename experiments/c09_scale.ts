@@ -4,7 +4,7 @@ import { percent } from "../rl/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment } from "./claim.ts";
 import { reproduce } from "./main.ts";
-import { gainOf, meanOf, pool } from "./pooled.ts";
+import { gainOf, meanOf, pointOf, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import { oneSeed, runsOf, type Scale, type Variant } from "./scale.ts";
 
@@ -71,8 +71,10 @@ export const experiment: Experiment = {
           series: (["before", "after"] as const).map((when) => ({
             name: when,
             values: rows.map((own, x) => {
-              const found = meanOf({ id: "", label: "" }, own, (row) => row[when]);
-              return { x, y: found.estimate!, low: found.low!, high: found.high! };
+              return pointOf(
+                meanOf({ id: "", label: "" }, own, (row) => row[when]),
+                x,
+              );
             }),
           })),
         },

@@ -7,7 +7,7 @@ import type { Experiment, Quantity } from "./claim.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { grpo, methodRuns } from "./methods.ts";
-import { differenceOf, gainOf, pool, ratioOfGains, unknown } from "./pooled.ts";
+import { differenceOf, gainOf, pointOf, pool, ratioOfGains, unknown } from "./pooled.ts";
 import type { Lines } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
 import type { LabRun } from "./runs.ts";
@@ -105,10 +105,7 @@ export const experiment: Experiment = {
             {
               name: "gain",
               values: STRATA.map((stratum, x) => {
-                const { estimate, low, high } = gainOf({ id: "", label: "" }, rowsOf(stratum));
-                return estimate === null || low === null || high === null
-                  ? null
-                  : { x, y: estimate, low, high };
+                return pointOf(gainOf({ id: "", label: "" }, rowsOf(stratum)), x);
               }),
             },
           ],
@@ -143,9 +140,9 @@ function shareOf(runs: readonly LabRun[], stratum: Stratum): number {
 const zeros = (runs: readonly LabRun[]) =>
   runs.flatMap(({ trained }) => trained.filter(({ accessible }) => accessible === 0));
 
-/** How many of them some rollout solves, and what becomes of those. One RL seed a world. */
+/** How many of them some rollout solves, and what becomes of those. */
 function emerged(runs: readonly LabRun[]): Quantity[] {
-  const rows = zeros(firstSeeds(runs));
+  const rows = zeros(runs);
   const solved = rows.filter(({ firstSolved }) => firstSolved !== null);
   const rest = rows.filter(({ firstSolved }) => firstSolved === null);
   const basis = `${rows.length} training questions at 0 of 128`;
@@ -166,11 +163,8 @@ function emerged(runs: readonly LabRun[]): Quantity[] {
   return [share, amplified];
 }
 
-const firstSeeds = (runs: readonly LabRun[]): LabRun[] =>
-  [...Map.groupBy(runs, ({ summary }) => summary.seeds.world).values()].map((own) => own[0]!);
-
 function suppressedText(runs: readonly LabRun[]): string {
-  const rows = zeros(firstSeeds(runs));
+  const rows = zeros(runs);
   const count = (status: string) => rows.filter((row) => row.status === status).length;
   return (
     `${count("suppressed")} of these ${rows.length} facts are suppressed, ` +
@@ -180,7 +174,7 @@ function suppressedText(runs: readonly LabRun[]): string {
 
 /** Cumulative share of 0-of-128 training questions that were solved by a step, by status. */
 function emergenceFigure(lab: Lab, runs: readonly LabRun[]): Lines {
-  const rows = zeros(firstSeeds(runs));
+  const rows = zeros(runs);
   const { steps } = lab.run(stratumRuns(lab.scale, "all")[0]!).config.train;
   const at = Array.from({ length: 13 }, (_, i) => Math.round((i * steps) / 12));
   return {

@@ -5,7 +5,7 @@ import type { Experiment } from "./claim.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { grpo, methodRuns, random } from "./methods.ts";
-import { gainOf, meanOf, type PoolOptions, pool } from "./pooled.ts";
+import { gainOf, meanOf, type PoolOptions, pointOf, pool } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import { oneSeed, type Scale } from "./scale.ts";
 
@@ -69,10 +69,10 @@ export const experiment: Experiment = {
           series: (["before", "after"] as const).map((when) => ({
             name: when,
             values: groups.map(({ rows }, x) => {
-              const { estimate, low, high } = meanOf({ id: "", label: "" }, rows, (r) => r[when]);
-              return estimate === null || low === null || high === null
-                ? null
-                : { x, y: estimate, low, high };
+              return pointOf(
+                meanOf({ id: "", label: "" }, rows, (r) => r[when]),
+                x,
+              );
             }),
           })),
         },

@@ -5,6 +5,7 @@ import { wilson } from "../eval/statistics.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 import type { Quantity } from "./claim.ts";
 import type { Lab } from "./lab.ts";
+import type { Point } from "./report/figures.ts";
 import type { HeldOut, LabRun } from "./runs.ts";
 
 /** Resamples behind an interval, and the seed that draws them. */
@@ -190,6 +191,10 @@ export function ratioOfGains(
   const { id, label } = what;
   return { id, label, unit: "ratio", estimate: ratio.estimate, low, high, basis: basisOf(all) };
 }
+
+/** The quantity as a point of a figure; null where it can't be told. */
+export const pointOf = ({ estimate, low, high }: Quantity, x: number): Point | null =>
+  estimate === null || low === null || high === null ? null : { x, y: estimate, low, high };
 
 /** One value a world (its seeds averaged): "84.1, 83.9, 84.6; SD 0.4". */
 export function spreadText(rows: readonly Pooled[], of: (row: Pooled) => number): string {

@@ -1,6 +1,6 @@
 /** The figures of the report: lines, bars with intervals, a heat map; data first, then SVG. */
 
-import { renderSvg } from "../../rl/plot.ts";
+import { COLOURS, renderSvg } from "../../rl/plot.ts";
 
 /** A value with its interval, in the unit of the axis. */
 export interface Point {
@@ -115,8 +115,7 @@ const intervals = (points: readonly (Point | null)[]) =>
   );
 
 function linesOption(figure: Lines): object {
-  const colour = (i: number) =>
-    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"][i % 7]!;
+  const colour = (i: number) => COLOURS[i % COLOURS.length]!;
   const isNamed = figure.series.some(({ points }) => points.some(({ x }) => typeof x === "string"));
   const labels = [...new Set(figure.series.flatMap(({ points }) => points.map(({ x }) => x)))];
   const kind = isNamed ? "category" : figure.logX ? "log" : "value";
