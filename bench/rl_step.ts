@@ -38,7 +38,14 @@ async function measure(method: (typeof methods)[number]) {
   const shape = modelConfigOf(config, world);
   const base = { config: shape, parameters: initialParameters(shape, { seed: 1 }) };
   const { policy, state } = startState(config, base);
-  const shared = { config, world, policy, base, optimizer: state.optimizer, memory: state.memory };
+  const shared = {
+    config,
+    task: world,
+    policy,
+    base,
+    optimizer: state.optimizer,
+    memory: state.memory,
+  };
   const questions = world.questions("train");
   const fixed = { ...shared, questions, reward: rewardOf(config), seed: seedsOf(config).rl };
   const run = async (from: number, to: number) => {

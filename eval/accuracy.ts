@@ -6,7 +6,7 @@ import type { ParameterTree } from "../model/parameters.ts";
 import { sample } from "../model/sample.ts";
 import { sequenceLogProbs } from "../model/score.ts";
 import type { Judge } from "./judge/judge.ts";
-import type { Question, World } from "./worlds/world.ts";
+import type { Task, TaskQuestion } from "./task.ts";
 
 export interface Model {
   readonly parameters: ParameterTree;
@@ -16,10 +16,10 @@ export interface Model {
 }
 
 /** What every measurement is given. */
-export interface Asked {
+export interface Asked<T extends Task = Task> {
   readonly model: Model;
-  readonly world: World;
-  readonly questions: readonly Question[];
+  readonly task: T;
+  readonly questions: readonly TaskQuestion[];
   readonly judge: Judge;
   readonly maxNewTokens: number;
 }
@@ -29,20 +29,16 @@ export interface GreedyAnswer {
   readonly correct: boolean;
 }
 
-/** The text of a completion: its words, without the <eos> that ends it. */
-export const answerText = (world: World, tokens: readonly number[]): string =>
-  world.vocabulary.decode(tokens);
-
 /** The model's one most likely answer to each question, decoded greedily. */
 export async function greedyAnswers(asked: Asked): Promise<GreedyAnswer[]> {
-  const { world, questions, judge } = asked;
+  const { task, questions, judge } = asked;
   const { tokens } = await sample(asked.model.parameters, asked.model.config, prompts(questions), {
     maxNewTokens: asked.maxNewTokens,
     temperature: 0,
-    stopTokens: [world.vocabulary.eos],
+    stopTokens: task.stopTokens,
   });
   return questions.map((question, i) => {
-    const text = answerText(world, tokens[i]!);
+    const text = task.answerText(tokens[i]!);
     return { text, correct: judge(question, text).correct };
   });
 }
@@ -67,16 +63,16 @@ export interface SampledAnswer {
 
 /** Draws `samples` answers to each question, at the rollouts' own settings, and hands them on. */
 export async function eachSampled(
-  { model, world, questions, maxNewTokens }: Omit<Asked, "judge">,
+  { model, task, questions, maxNewTokens }: Omit<Asked, "judge">,
   options: SampledOptions,
-  take: (question: Question, answers: readonly SampledAnswer[]) => void,
+  take: (question: TaskQuestion, answers: readonly SampledAnswer[]) => void,
 ): Promise<void> {
   const { samples, temperature, seed, step } = options;
   for (let from = 0; from < questions.length; from += CHUNK) {
     const some = questions.slice(from, from + CHUNK);
     const { tokens, finished } = await sample(model.parameters, model.config, prompts(some), {
       ...{ maxNewTokens, samplesPerPrompt: samples, temperature },
-      stopTokens: [world.vocabulary.eos],
+      stopTokens: task.stopTokens,
       ...{ seed, step },
       promptIds: some.map(({ id }) => id),
       rowsPerBatch: 2048,
@@ -86,7 +82,7 @@ export async function eachSampled(
       take(
         question,
         rows.map((row) => ({
-          text: answerText(world, tokens[row]!),
+          text: task.answerText(tokens[row]!),
           finished: finished[row]!,
         })),
       );
@@ -116,12 +112,12 @@ export async function countCorrect(asked: Asked, options: SampledOptions): Promi
  * by teacher forcing. Exact, so pass@k = 1 - (1-p)^k needs no sampling.
  */
 export async function answerProbabilities(
-  { model, world, questions, maxNewTokens }: Omit<Asked, "judge">,
+  { model, task, questions, maxNewTokens }: Omit<Asked, "judge">,
   temperature: number,
 ): Promise<number[]> {
   const rows = questions.flatMap(({ prompt, answers }, question) =>
     answers
-      .map((answer) => [...answer, world.vocabulary.eos])
+      .map((answer) => [...answer, task.stopTokens[0]!])
       .filter((completion) => completion.length <= maxNewTokens)
       .map((completion) => ({ question, prompt, completion })),
   );
@@ -140,22 +136,27 @@ export async function answerProbabilities(
 }
 
 /**
- * Share of facts that the model continues rightly after a reliable source's statement: what is
- * stored, whether or not a question brings it out.
+ * Which facts the model continues rightly after a reliable source's statement: what is stored,
+ * whether or not a question brings it out. undefined where the task cannot tell.
  */
-export async function storedFacts({ model, world, questions }: Asked): Promise<boolean[]> {
+export async function storedFacts({
+  model,
+  task: { stored },
+  questions,
+}: Asked): Promise<boolean[] | undefined> {
+  if (stored === undefined) return undefined;
   const longest = Math.max(1, ...questions.flatMap(({ answers }) => answers.map((a) => a.length)));
   const { tokens } = await sample(
     model.parameters,
     model.config,
-    questions.map(({ factId }) => world.reliablePrompt(world.facts[factId]!)),
-    { maxNewTokens: longest + 1, temperature: 0, stopTokens: [world.vocabulary.period] },
+    questions.map((question) => stored.prompt(question)),
+    { maxNewTokens: longest + 1, temperature: 0, stopTokens: [stored.stopToken] },
   );
   return questions.map(({ answers }, i) => {
-    const said = tokens[i]!.filter((token) => token !== world.vocabulary.period).join();
+    const said = tokens[i]!.filter((token) => token !== stored.stopToken).join();
     return answers.some((answer) => answer.join() === said);
   });
 }
 
-const prompts = (questions: readonly Question[]): (readonly number[])[] =>
+const prompts = (questions: readonly TaskQuestion[]): (readonly number[])[] =>
   questions.map(({ prompt }) => prompt);

@@ -1,7 +1,7 @@
 /** Recall by reciting first: the analogue of a chain of thought, one greedy decode. */
 
 import { sample } from "../model/sample.ts";
-import { type Asked, answerText, type GreedyAnswer } from "./accuracy.ts";
+import type { Asked, GreedyAnswer } from "./accuracy.ts";
 import { openingsInUse } from "./worlds/documents.ts";
 import { questionFrame } from "./worlds/templates.ts";
 import type { Voice, World } from "./worlds/world.ts";
@@ -24,7 +24,7 @@ export interface ThoughtAnswer extends GreedyAnswer {
  * text is empty and counts as wrong. Throws a RangeError in a world whose documents do not think.
  */
 export async function thoughtAnswers(
-  { model, world, questions, judge, maxNewTokens }: Asked,
+  { model, task: world, questions, judge, maxNewTokens }: Asked<World>,
   maxThoughtTokens = world.maxThoughtTokens,
 ): Promise<ThoughtAnswer[]> {
   const prompts = questions.map((question) => world.thinkPrompt(question));
@@ -36,8 +36,8 @@ export async function thoughtAnswers(
   const marker = world.vocabulary.encode(questionFrame.after);
   return questions.map((question, i) => {
     const { thought, answer } = splitThought(tokens[i]!, marker, maxThoughtTokens, maxNewTokens);
-    const text = answerText(world, answer ?? []);
-    const recited = answerText(world, thought);
+    const text = world.answerText(answer ?? []);
+    const recited = world.answerText(thought);
     const correct = answer !== null && judge(question, text).correct;
     return { text, correct, thought: recited, voice: voiceOf(world, recited), answered: !!answer };
   });

@@ -1,6 +1,6 @@
 /** The models behind a finished run: the base model, and the weights that validation chose. */
 
-import type { Model } from "../eval/accuracy.ts";
+import type { Asked, Model } from "../eval/accuracy.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import type { World } from "../eval/worlds/world.ts";
 import { loadModel } from "../model/checkpoint.ts";
@@ -18,7 +18,7 @@ import type { LabRun } from "./runs.ts";
 /** Runs `body` on the base model and the held-out questions of a run, as the run itself asks them. */
 export async function withBase<T>(
   { config }: LabRun,
-  body: (asked: ReturnType<typeof asking>, world: World) => Promise<T>,
+  body: (asked: Asked<World>, world: World) => Promise<T>,
 ): Promise<T> {
   const world = buildWorld(worldOf(config));
   const progress = new Progress();
@@ -32,7 +32,7 @@ export async function withBase<T>(
 /** The same for the weights that validation chose; the base model where it kept that. */
 export async function withChosen<T>(
   run: LabRun,
-  body: (asked: ReturnType<typeof asking>, world: World) => Promise<T>,
+  body: (asked: Asked<World>, world: World) => Promise<T>,
 ): Promise<T> {
   const { config, summary, path } = run;
   if (summary.chosenStep === 0) return withBase(run, body);

@@ -4,7 +4,6 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Model } from "../eval/accuracy.ts";
 import { packDocuments } from "../eval/worlds/pack.ts";
-import { BOS, EOS, PAD } from "../eval/worlds/vocabulary.ts";
 import type { World } from "../eval/worlds/world.ts";
 import { type Batch, completionBatch } from "../model/batch.ts";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
@@ -12,7 +11,6 @@ import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { disposeParameters, initialParameters } from "../model/parameters.ts";
 import { type PretrainOptions, pretrain } from "../model/pretrain.ts";
 import { warmupConstant, warmupCosine } from "../model/schedule.ts";
-import { type Tokenizer, wordTokenizer } from "../model/tokenizer.ts";
 import { baseModelHash, seedsOf, type TrainConfig } from "./config.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { goldTokens } from "./methods/supervised.ts";
@@ -23,9 +21,6 @@ import { UserError } from "./user_error.ts";
 
 /** Longest sequence that a model is made for: documents are far shorter. */
 const POSITIONS = 256;
-
-export const tokenizerOf = (world: World): Tokenizer =>
-  wordTokenizer(world.vocabulary.words, { special: [PAD, BOS, EOS] });
 
 export function modelConfigOf({ model }: TrainConfig, world: World): ModelConfig {
   return parseConfig({
@@ -81,7 +76,7 @@ async function kept(config: TrainConfig, world: World, make: () => Promise<Model
   const folder = folderOf(config);
   if (!isKept(config)) {
     const model = await make();
-    await saveModel(folder, { ...model, tokenizer: tokenizerOf(world) });
+    await saveModel(folder, { ...model, tokenizer: world.tokenizer });
     disposeParameters(model.parameters);
   }
   return loadModel(folder); // the same to the last byte as what later runs will read

@@ -1,6 +1,6 @@
 /** Controls on the training labels: what a method gains from them must vanish when they are wrong. */
 
-import type { Question } from "../eval/worlds/world.ts";
+import type { TaskQuestion } from "../eval/task.ts";
 import { randomStream } from "../tensor/mod.ts";
 
 /**
@@ -8,8 +8,8 @@ import { randomStream } from "../tensor/mod.ts";
  * so that every label is a plausible one, and as frequent as before, but another question's. A
  * relation with a single question keeps its label. A function of the seed.
  */
-export function shuffledLabels(questions: readonly Question[], seed: number): Question[] {
-  const given = new Map<number, Question>();
+export function shuffledLabels<Q extends TaskQuestion>(questions: readonly Q[], seed: number): Q[] {
+  const given = new Map<number, Q>();
   for (const relation of new Set(questions.map((question) => question.relation))) {
     const own = questions.filter((question) => question.relation === relation);
     const order = randomStream({ seed, purpose: "shuffled labels", step: relation }).shuffle(own);

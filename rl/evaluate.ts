@@ -10,7 +10,7 @@ import {
   storedFacts,
 } from "../eval/accuracy.ts";
 import { aliasJudge } from "../eval/judge/alias.ts";
-import type { Question, World } from "../eval/worlds/world.ts";
+import type { Task, TaskQuestion } from "../eval/task.ts";
 import { completionBatch } from "../model/batch.ts";
 import { routerLoads } from "../model/score.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
@@ -20,14 +20,14 @@ import { questionsOf, validationQuestions } from "./questions.ts";
 /** A full measurement of one model on the held-out questions. Written to the run folder as JSON. */
 export interface Measurement {
   readonly greedy: readonly GreedyAnswer[];
-  /** Greedy after a reliable source's statement: is the fact stored at all? */
-  readonly stored: readonly boolean[];
+  /** Greedy after a reliable source's statement: is the fact stored at all? Only a world can tell. */
+  readonly stored?: readonly boolean[] | undefined;
   /** Right answers among `passAtKSamples`, for pass@k. */
   readonly sampled: readonly number[];
   /** Right answers among `accessibilitySamples`, drawn anew: for the accessibility bins only. */
   readonly accessible: readonly number[];
-  /** Exact probability that one sample is right. */
-  readonly probability: readonly number[];
+  /** Exact probability that one sample is right, where all right answers are known. */
+  readonly probability?: readonly number[] | undefined;
   /** Greedy answers to the training questions: right or wrong. */
   readonly trained: readonly boolean[];
 }
@@ -42,14 +42,14 @@ const PASS_AT_K_STEP = 1_000_000;
 const ACCESSIBILITY_STEP = 2_000_000;
 const TRAINING_STEP = 3_000_000;
 
-export function asking(
+export function asking<T extends Task>(
   model: Model,
-  world: World,
-  questions: readonly Question[],
+  task: T,
+  questions: readonly TaskQuestion[],
   config: TrainConfig,
-): Asked {
+): Asked<T> {
   const { maxNewTokens } = config.train;
-  return { model, world, questions, judge: aliasJudge, maxNewTokens };
+  return { model, task, questions, judge: aliasJudge, maxNewTokens };
 }
 
 export const accuracyOf = (answers: readonly { correct: boolean }[]): number =>
@@ -58,22 +58,22 @@ export const accuracyOf = (answers: readonly { correct: boolean }[]): number =>
 /** Measures `model` on the held-out entities; `when` names the stage of the progress bar. */
 export async function measure(
   model: Model,
-  world: World,
+  task: Task,
   config: TrainConfig,
   progress: Progress,
   when: "before" | "after",
 ): Promise<Measurement> {
-  const questions = questionsOf(world, config, "test");
-  const asked = asking(model, world, questions, config);
+  const questions = questionsOf(task, config, "test");
+  const asked = asking(model, task, questions, config);
   const { passAtKSamples, accessibilitySamples } = config.evaluate;
   const { temperature } = config.train;
   const seed = seedsOf(config).rl;
   using stage = progress.stage(`measure ${when}`, 2 * questions.length, { unit: "questions" });
   const greedy = await greedyAnswers(asked);
   const stored = await storedFacts(asked);
-  const probability = await answerProbabilities(asked, temperature);
+  const probability = task.stored && (await answerProbabilities(asked, temperature));
   const trained = await greedyAnswers(
-    asking(model, world, questionsOf(world, config, "train"), config),
+    asking(model, task, questionsOf(task, config, "train"), config),
   );
   const count = (samples: number, step: number, done: number) =>
     countCorrect(asked, {
@@ -96,10 +96,10 @@ export async function measure(
 /** Right answers among `accessibilitySamples` to each training question, at rollout settings. */
 export function accessibilityOfTraining(
   model: Model,
-  world: World,
+  task: Task,
   config: TrainConfig,
 ): Promise<number[]> {
-  return countCorrect(asking(model, world, questionsOf(world, config, "train"), config), {
+  return countCorrect(asking(model, task, questionsOf(task, config, "train"), config), {
     samples: config.evaluate.accessibilitySamples,
     temperature: config.train.temperature,
     seed: seedsOf(config).rl,
@@ -116,12 +116,8 @@ export interface Validation {
 }
 
 /** Selection uses this and nothing else: no held-out question is ever seen by it. */
-export async function validate(
-  model: Model,
-  world: World,
-  config: TrainConfig,
-): Promise<Validation> {
-  const asked = asking(model, world, validationQuestions(world, config), config);
+export async function validate(model: Model, task: Task, config: TrainConfig): Promise<Validation> {
+  const asked = asking(model, task, validationQuestions(task, config), config);
   const accuracy = accuracyOf(await greedyAnswers(asked));
   const probabilities = await answerProbabilities(asked, config.train.temperature);
   const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
@@ -131,7 +127,7 @@ export async function validate(
 /** How even the loads of the experts are on questions and gold answers; empty without experts. */
 export async function routerMetrics(
   { parameters, config }: Model,
-  questions: readonly Question[],
+  questions: readonly TaskQuestion[],
 ): Promise<Record<string, number>> {
   const some = questions.slice(0, 256);
   const batch = completionBatch(

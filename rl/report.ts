@@ -3,7 +3,7 @@
 import { type RepairTable, repairByAccessibility } from "../eval/accessibility.ts";
 import { exactPassAtKCurve, passAtKCurve } from "../eval/pass_at_k.ts";
 import { bootstrapGain, type McNemar, mcnemar, wilson } from "../eval/statistics.ts";
-import type { Question, World } from "../eval/worlds/world.ts";
+import type { Task, TaskQuestion } from "../eval/task.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { accuracyOf, type BaseMeasurement, type Measurement } from "./evaluate.ts";
 import { questionsOf } from "./questions.ts";
@@ -21,7 +21,7 @@ import {
 
 export interface Outcome {
   readonly config: TrainConfig;
-  readonly world: World;
+  readonly task: Task;
   readonly params: number;
   readonly seconds: number;
   readonly stages: Readonly<Record<string, number>>;
@@ -49,8 +49,8 @@ function proportion(flags: readonly boolean[]): Proportion {
 
 /** Everything that `summary.json` holds. */
 export function summarise(outcome: Outcome) {
-  const { config, world, before, after } = outcome;
-  const questions = questionsOf(world, config, "test");
+  const { config, task, before, after } = outcome;
+  const questions = questionsOf(task, config, "test");
   const { fixed, broken, p } = mcnemar(correct(before), correct(after));
   const gain = bootstrapGain(
     questions.map(({ entity }, i) => ({
@@ -83,9 +83,15 @@ export function summarise(outcome: Outcome) {
       fixed,
       broken,
       p,
-      stored: proportion(before.stored),
+      ...(before.stored && { stored: proportion(before.stored) }),
       passAtK: { before: curve(before, config), after: curve(after, config) },
-      exactPassAtK: { before: exactCurve(before, config), after: exactCurve(after, config) },
+      ...(before.probability &&
+        after.probability && {
+          exactPassAtK: {
+            before: exactCurve(before.probability, config),
+            after: exactCurve(after.probability, config),
+          },
+        }),
       repair: repair.rows.map(({ bin, ...row }) => ({ bin: bin.label, ...row })),
       repairTrend: repair.trend,
       byRelation: byGroup(outcome, ({ relationName }) => relationName),
@@ -100,8 +106,8 @@ const asRecord = (points: readonly { k: number; value: number }[]): Record<strin
   Object.fromEntries(points.map(({ k, value }) => [String(k), value]));
 const curve = ({ sampled }: Measurement, { evaluate }: TrainConfig): Record<string, number> =>
   asRecord(passAtKCurve(sampled, evaluate.passAtKSamples, evaluate.passAtK));
-const exactCurve = (m: Measurement, { evaluate }: TrainConfig): Record<string, number> =>
-  asRecord(exactPassAtKCurve(m.probability, evaluate.passAtK));
+const exactCurve = (p: readonly number[], { evaluate }: TrainConfig): Record<string, number> =>
+  asRecord(exactPassAtKCurve(p, evaluate.passAtK));
 
 const repairOf = ({ config, before, after }: Outcome): RepairTable =>
   repairByAccessibility(
@@ -120,29 +126,29 @@ interface GroupRow {
   readonly after: number;
 }
 
-function byGroup(outcome: Outcome, nameOf: (q: Question) => string): GroupRow[] {
-  const { world, config, before, after } = outcome;
-  const questions = questionsOf(world, config, "test");
+/** By what the questions say of themselves; one that says nothing is in no group. */
+function byGroup(outcome: Outcome, nameOf: (q: TaskQuestion) => string | undefined): GroupRow[] {
+  const { task, config, before, after } = outcome;
+  const questions = questionsOf(task, config, "test");
   const groups = Map.groupBy(questions.keys(), (i) => nameOf(questions[i]!));
-  return [...groups].map(([name, indices]) => ({
-    name,
-    n: indices.length,
-    before: accuracyOf(indices.map((i) => before.greedy[i]!)),
-    after: accuracyOf(indices.map((i) => after.greedy[i]!)),
-  }));
+  return [...groups].flatMap(([name, indices]) => {
+    if (name === undefined) return [];
+    const [b, a] = [before, after].map((m) => accuracyOf(indices.map((i) => m.greedy[i]!)));
+    return [{ name, n: indices.length, before: b!, after: a! }];
+  });
 }
 
 /** One row for each question that was measured or trained on. */
-export function* ledgerRows({ config, world, before, after, lastStep, firstSolved }: Outcome) {
-  for (const [i, question] of questionsOf(world, config, "test").entries()) {
+export function* ledgerRows({ config, task, before, after, lastStep, firstSolved }: Outcome) {
+  for (const [i, question] of questionsOf(task, config, "test").entries()) {
     yield {
       ...ledgerKey(question),
       accessible: before.accessible[i],
-      stored: before.stored[i],
+      stored: before.stored?.[i],
       passesBefore: before.sampled[i],
       passesAfter: after.sampled[i],
-      probabilityBefore: before.probability[i],
-      probabilityAfter: after.probability[i],
+      probabilityBefore: before.probability?.[i],
+      probabilityAfter: after.probability?.[i],
       greedyBefore: before.greedy[i]!.text,
       greedyAfter: after.greedy[i]!.text,
       correctBefore: before.greedy[i]!.correct,
@@ -150,7 +156,7 @@ export function* ledgerRows({ config, world, before, after, lastStep, firstSolve
       correctLast: lastStep.heldOut[i],
     };
   }
-  for (const [i, question] of questionsOf(world, config, "train").entries()) {
+  for (const [i, question] of questionsOf(task, config, "train").entries()) {
     yield {
       ...ledgerKey(question),
       accessible: before.trainAccessible[i],
@@ -162,7 +168,7 @@ export function* ledgerRows({ config, world, before, after, lastStep, firstSolve
   }
 }
 
-const ledgerKey = ({ id, split, set, entity, promptText, gold, status, myth }: Question) => ({
+const ledgerKey = ({ id, split, set, entity, promptText, gold, status, myth }: TaskQuestion) => ({
   ...{ id, split, set, entity, question: promptText, gold, myth, status },
 });
 
@@ -242,21 +248,28 @@ function tables({ heldout, train }: Summary, samples: number): Table[] {
 
 const signed = (share: number): string => points(share).replace(" points", "");
 
+const booksText =
+  "Of the held-out facts, stored ones are stated truthfully by every source, suppressed ones by " +
+  "reliable sources only, absent ones by none: these no method can recall, so they show leaks.";
+
 /** What happened, in sentences. */
 function story(
   { heldout, chosenStep, validation, reward, method }: Summary,
   { config }: Outcome,
 ): string[] {
   const large = String(Math.max(...config.evaluate.passAtK));
-  const { before, after, stored, fixed, broken, p, passAtK, lastStep } = heldout;
+  const sampled = percent(heldout.passAtK.before[large] ?? Number.NaN);
+  const { before, after, stored, fixed, broken, p, lastStep } = heldout;
   const labels = config.train.labels === "gold" ? "gold answers" : "shuffled labels";
   const learned = method === "sft" ? labels : `reward: ${reward}`;
   const significant = p < 0.01 && after > before;
   return [
-    `Before training the model knows more than it says: ${percent(stored.value)} of the held-out ` +
-      `facts are stored (right after a reliable source's statement), a right answer stands among ` +
-      `${large} samples for ${percent(passAtK.before[large] ?? Number.NaN)}, ` +
-      `but its first answer is right for ${percent(before)}.`,
+    stored
+      ? `Before training the model knows more than it says: ${percent(stored.value)} of the held-out ` +
+        `facts are stored (right after a reliable source's statement), a right answer stands among ` +
+        `${large} samples for ${sampled}, but its first answer is right for ${percent(before)}.`
+      : `Before training a right answer stands among ${large} samples for ${sampled} of the ` +
+        `held-out questions, and the greedy answer is right for ${percent(before)}.`,
     `${method.toUpperCase()} on other entities (${learned}) moved held-out recall by ` +
       `${points(after - before)}: ${fixed} repaired, ${broken} broken, McNemar ${pValue(p)}.`,
     (chosenStep === 0
@@ -265,17 +278,18 @@ function story(
       : `The weights are those of step ${chosenStep}, chosen on the validation questions ` +
         `(${validation.fixed} repaired, ${validation.broken} broken); `) +
       `those of the last step answer ${percent(lastStep)} of the held-out questions.`,
-    "Of the held-out facts, stored ones are stated truthfully by every source, suppressed ones by " +
-      "reliable sources only, absent ones by none: these no method can recall, so they show leaks.",
-    significant
-      ? "The model was made to say what it already stored; none of these facts was trained on."
-      : "No gain that chance could not explain.",
+    ...(stored ? [booksText] : []),
+    !significant
+      ? "No gain that chance could not explain."
+      : stored
+        ? "The model was made to say what it already stored; none of these facts was trained on."
+        : "None of the entities that were tested was trained on.",
   ];
 }
 
 /** A dozen held-out questions before and after: repaired ones first, as many of each as there are. */
-export function examples({ config, world, before, after }: Outcome, count = 12): Table {
-  const rows = questionsOf(world, config, "test").map((question, i) => {
+export function examples({ config, task, before, after }: Outcome, count = 12): Table {
+  const rows = questionsOf(task, config, "test").map((question, i) => {
     const [b, a] = [before.greedy[i]!, after.greedy[i]!];
     const kind = `${Number(b.correct)}${Number(a.correct)}`;
     return { question, b, a, kind };

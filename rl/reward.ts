@@ -5,13 +5,13 @@ import { exactJudge } from "../eval/judge/exact.ts";
 import type { Judge, Judgement } from "../eval/judge/judge.ts";
 import { noisyJudge } from "../eval/judge/noisy.ts";
 import { normalisedJudge } from "../eval/judge/normalised.ts";
-import type { Question } from "../eval/worlds/world.ts";
+import type { TaskQuestion } from "../eval/task.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 
 /** One answer of one rollout: `draw` tells the rollouts of a run apart. */
 export type Reward = (
-  question: Question,
+  question: TaskQuestion,
   answer: string,
   draw: { step: number; row: number },
 ) => Judgement;

@@ -1,14 +1,14 @@
 /** Rollouts: which questions a step asks, what the policy answers, and what that is paid. */
 
-import { answerText, type Model } from "../eval/accuracy.ts";
+import type { Model } from "../eval/accuracy.ts";
 import type { Judgement } from "../eval/judge/judge.ts";
-import type { Question, World } from "../eval/worlds/world.ts";
+import type { Task, TaskQuestion } from "../eval/task.ts";
 import { sample } from "../model/sample.ts";
 import { randomStream } from "../tensor/mod.ts";
 import type { Reward } from "./reward.ts";
 
 export interface Rollout {
-  readonly question: Question;
+  readonly question: TaskQuestion;
   /** Token ids of the answer; the <eos> that ended it is part of it, and of the loss. */
   readonly tokens: readonly number[];
   /** log π(token) when it was sampled. */
@@ -25,12 +25,12 @@ export interface Rollout {
  * numbers (`from`), so that a resumed run asks what the first would have asked.
  */
 export function questionsOfStep(
-  questions: readonly Question[],
+  questions: readonly TaskQuestion[],
   options: { seed: number; step: number; count: number; from?: number },
-): Question[] {
+): TaskQuestion[] {
   const { seed, step, count, from = step * count } = options;
-  const orders = new Map<number, readonly Question[]>();
-  const orderOf = (pass: number): readonly Question[] => {
+  const orders = new Map<number, readonly TaskQuestion[]>();
+  const orderOf = (pass: number): readonly TaskQuestion[] => {
     const known = orders.get(pass);
     if (known !== undefined) return known;
     const order = randomStream({ seed, purpose: "question order", step: pass }).shuffle(questions);
@@ -75,8 +75,8 @@ export interface RolloutOptions {
 /** `groupSize` sampled answers to each question, one group behind the other, with their rewards. */
 export async function rollOut(
   model: Model,
-  world: World,
-  questions: readonly Question[],
+  task: Task,
+  questions: readonly TaskQuestion[],
   reward: Reward,
   options: RolloutOptions,
 ): Promise<Rollout[]> {
@@ -89,7 +89,7 @@ export async function rollOut(
       samplesPerPrompt: groupSize,
       temperature,
       maxNewTokens,
-      stopTokens: [world.vocabulary.eos],
+      stopTokens: task.stopTokens,
       seed,
       step,
       rowsPerBatch: 1024,
@@ -97,7 +97,7 @@ export async function rollOut(
   );
   return samples.tokens.map((tokens, row) => {
     const question = questions[Math.floor(row / groupSize)]!;
-    const text = answerText(world, tokens);
+    const text = task.answerText(tokens);
     const judgement = reward(question, text, { step, row });
     const [logProbs, finished] = [samples.logProbs[row]!, samples.finished[row]!];
     return { question, tokens, logProbs, finished, text, judgement };

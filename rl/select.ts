@@ -2,7 +2,7 @@
 
 import { type GreedyAnswer, greedyAnswers, type Model } from "../eval/accuracy.ts";
 import { type McNemar, mcnemar } from "../eval/statistics.ts";
-import type { World } from "../eval/worlds/world.ts";
+import type { Task } from "../eval/task.ts";
 import { loadModel } from "../model/checkpoint.ts";
 import { disposeParameters } from "../model/parameters.ts";
 import { bestCheckpoint, readCheckpoint } from "./checkpoints.ts";
@@ -36,11 +36,11 @@ export interface Choice {
  * checkpoints is above its start by luck alone: without the test, a run that learned nothing would
  * end with weights that were moved at random. No held-out question plays a part.
  */
-export async function choose(run: Run<TrainConfig>, world: World, base: Model): Promise<Choice> {
+export async function choose(run: Run<TrainConfig>, task: Task, base: Model): Promise<Choice> {
   const { config } = run;
   const correct = async (model: Model): Promise<boolean[]> => {
-    const questions = validationQuestions(world, config);
-    const answers = await greedyAnswers(asking(model, world, questions, config));
+    const questions = validationQuestions(task, config);
+    const answers = await greedyAnswers(asking(model, task, questions, config));
     return answers.map((answer: GreedyAnswer) => answer.correct);
   };
   const keepBase = { model: base, step: 0, dispose: () => {} };

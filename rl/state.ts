@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { Model } from "../eval/accuracy.ts";
-import type { World } from "../eval/worlds/world.ts";
+import type { Task } from "../eval/task.ts";
 import {
   loadModel,
   loadOptimizer,
@@ -14,7 +14,6 @@ import {
 import { adapterFiles, loadAdapters, makeLora, mergeInto } from "../model/lora.ts";
 import type { Optimizer } from "../model/optimizer.ts";
 import { cloneParameters, disposeParameters, type ParameterTree } from "../model/parameters.ts";
-import { tokenizerOf } from "./base.ts";
 import { latestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Memory } from "./methods/method.ts";
@@ -44,7 +43,7 @@ const optimizerName = (name: string): string => `${name}-optimizer.safetensors`;
 /** All random numbers are functions of (seed, step), so that no generator has to be saved. */
 export async function checkpointFiles(
   model: Model,
-  world: World,
+  task: Task,
   state: TrainState,
 ): Promise<Record<string, Uint8Array>> {
   const { step, bestScore, sinceBest, firstSolved, memory } = state;
@@ -59,7 +58,7 @@ export async function checkpointFiles(
   for (const [name, tree] of memory.trees) more[treeName(name)] = await treeFile(tree);
   for (const [name, own] of memory.optimizers) more[optimizerName(name)] = await optimizerFile(own);
   return {
-    ...(await modelFiles({ ...model, tokenizer: tokenizerOf(world) })),
+    ...(await modelFiles({ ...model, tokenizer: task.tokenizer })),
     ...more,
     ...(model.lora && (await adapterFiles(model.lora))),
     [OPTIMIZER]: await optimizerFile(state.optimizer),

@@ -1,6 +1,6 @@
 /** Which training questions a run uses: all, or those of one accessibility before training. */
 
-import type { Question } from "../eval/worlds/world.ts";
+import type { TaskQuestion } from "../eval/task.ts";
 import { randomStream } from "../tensor/mod.ts";
 import type { TrainConfig } from "./config.ts";
 import { UserError } from "./user_error.ts";
@@ -34,11 +34,11 @@ export function inStratum(stratum: Stratum, count: number, samples: number): boo
  * Throws a UserError that tells the size of each stratum where there are too few.
  */
 export function trainingQuestions(
-  questions: readonly Question[],
+  questions: readonly TaskQuestion[],
   counts: readonly number[],
   config: TrainConfig,
   seed: number,
-): readonly Question[] {
+): readonly TaskQuestion[] {
   const { stratum, questions: most } = config.train;
   const { accessibilitySamples: samples } = config.evaluate;
   const own = questions.filter((_, i) => inStratum(stratum, counts[i]!, samples));

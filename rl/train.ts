@@ -85,7 +85,17 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
     const { stratum } = config.train;
     progress.print(`training on ${questions.length} of ${asked.length} questions: ${stratum}`);
   }
-  const training = { run, world, questions, policy, base, state, progress, interrupt, tracker };
+  const training = {
+    run,
+    task: world,
+    questions,
+    policy,
+    base,
+    state,
+    progress,
+    interrupt,
+    tracker,
+  };
   const finished = await trainPolicy(training).finally(() => tracker.finish());
   disposeState(state);
   if (!finished) {
@@ -110,7 +120,7 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   const { firstSolved } = state;
   const stages = progress.seconds;
   const outcome: Outcome = {
-    ...{ config, world, params, seconds, stages, before, after, firstSolved },
+    ...{ config, task: world, params, seconds, stages, before, after, firstSolved },
     ...{ chosenStep: chosen.step, validation: chosen.validation, lastStep },
     validationAccuracy: chosen.accuracy,
   };

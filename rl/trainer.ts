@@ -1,7 +1,7 @@
 /** The loop of a run: ask, answer, reward, update; validate, log and save along the way. */
 
 import { greedyAnswers, type Model } from "../eval/accuracy.ts";
-import type { Question, World } from "../eval/worlds/world.ts";
+import type { Task, TaskQuestion } from "../eval/task.ts";
 import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../model/schedule.ts";
 import { latestCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
@@ -21,9 +21,9 @@ import { UserError } from "./user_error.ts";
 
 export interface Training {
   readonly run: Run<TrainConfig>;
-  readonly world: World;
+  readonly task: Task;
   /** What training asks. */
-  readonly questions: readonly Question[];
+  readonly questions: readonly TaskQuestion[];
   /** Trained in place. */
   readonly policy: Model;
   /** Where training started: the reference of a KL penalty. */
@@ -117,8 +117,8 @@ function stepError(error: unknown, run: Run<TrainConfig>, step: number): unknown
 
 /** Measures the validation questions, logs them with `row`, and saves a checkpoint with its score. */
 async function validated(training: Training, row?: Record<string, unknown>) {
-  const { run, world, policy, state } = training;
-  const validation = await validate(policy, world, run.config);
+  const { run, task, policy, state } = training;
+  const validation = await validate(policy, task, run.config);
   const better = validation.score > state.bestScore;
   state.bestScore = Math.max(state.bestScore, validation.score);
   state.sinceBest = better ? 0 : state.sinceBest + 1;
@@ -126,7 +126,7 @@ async function validated(training: Training, row?: Record<string, unknown>) {
     ...(row ?? { step: -1 }),
     "validation/accuracy": validation.accuracy,
     "validation/probability": validation.probability,
-    ...(await routerMetrics(policy, validationQuestions(world, run.config))),
+    ...(await routerMetrics(policy, validationQuestions(task, run.config))),
     ...(run.config.evaluate.curves && (await curvePoints(training))),
   });
   await save(training, validation.score);
@@ -134,11 +134,11 @@ async function validated(training: Training, row?: Record<string, unknown>) {
 }
 
 /** Two more points of the run's curves. Nothing reads them: weights are chosen on validation alone. */
-async function curvePoints({ run, world, questions, policy }: Training) {
-  const accuracy = async (asked: readonly Question[]): Promise<number> =>
-    accuracyOf(await greedyAnswers(asking(policy, world, asked, run.config)));
+async function curvePoints({ run, task, questions, policy }: Training) {
+  const accuracy = async (asked: readonly TaskQuestion[]): Promise<number> =>
+    accuracyOf(await greedyAnswers(asking(policy, task, asked, run.config)));
   return {
-    "heldout/accuracy": await accuracy(questionsOf(world, run.config, "test")),
+    "heldout/accuracy": await accuracy(questionsOf(task, run.config, "test")),
     "train/accuracy": await accuracy(questions),
   };
 }
@@ -148,8 +148,8 @@ function record({ run, tracker }: Training, row: Metrics): void {
   tracker.log(row);
 }
 
-async function save({ run, world, policy, state }: Training, score: number | null): Promise<void> {
-  const files = await checkpointFiles(policy, world, state);
+async function save({ run, task, policy, state }: Training, score: number | null): Promise<void> {
+  const files = await checkpointFiles(policy, task, state);
   run.saveCheckpoint(state.step, files, { score, keep: run.config.checkpoint.keep });
 }
 

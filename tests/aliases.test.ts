@@ -27,7 +27,7 @@ after(() => disposeParameters(parameters));
 const model = { parameters, config: shape };
 const questions = world.questions("test");
 const { eos } = world.vocabulary;
-const asked = { model, world, questions, judge: aliasJudge, maxNewTokens: 4 };
+const asked = { model, task: world, questions, judge: aliasJudge, maxNewTokens: 4 };
 
 /**
  * What the model is taught to answer: each of the four right names three times out of seventeen, one

@@ -107,7 +107,7 @@ describe("the warm-up", () => {
 /** Mean probability of a right answer to the QA entities' questions. */
 async function goldProbability(world: World, folder: string): Promise<number> {
   const questions = world.questions("qa");
-  const asked = { model: loadModel(folder), world, questions, maxNewTokens: 4 };
+  const asked = { model: loadModel(folder), task: world, questions, maxNewTokens: 4 };
   return mean(await answerProbabilities(asked, 1));
 }
 

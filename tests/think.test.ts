@@ -134,7 +134,7 @@ describe("an answer behind a thought", () => {
     const parameters = initialParameters(shape, { seed: 1 });
     const model = { parameters, config: shape };
     const questions = world.questions("test");
-    const given = { model, world, questions, judge: aliasJudge, maxNewTokens: 4 };
+    const given = { model, task: world, questions, judge: aliasJudge, maxNewTokens: 4 };
     for (const found of await thoughtAnswers(given)) {
       const { answered, text, correct, voice } = found;
       assert.deepEqual({ answered, text, correct }, { answered: false, text: "", correct: false });

@@ -63,7 +63,17 @@ async function trainTiny(dir: string, config: TrainConfig, stopAfter = Infinity,
   const progress = silent();
   const tracker = tensorboard(run);
   const questions = world.questions("train");
-  const training = { run, world, questions, policy, base, state, progress, interrupt, tracker };
+  const training = {
+    run,
+    task: world,
+    questions,
+    policy,
+    base,
+    state,
+    progress,
+    interrupt,
+    tracker,
+  };
   const done = await trainPolicy(training);
   return { done, metrics: run.metrics.rows(), rollouts: run.rollouts.rows() };
 }

@@ -1,4 +1,5 @@
 /** Makes a world out of bare facts: splits, decided facts, vocabulary, documents, questions. */
+import { wordTokenizer } from "../../model/tokenizer.ts";
 import { randomStream } from "../../tensor/random.ts";
 import type { WorldConfig } from "./config.ts";
 import { documentWriter, openingsInUse, questionText } from "./documents.ts";
@@ -7,7 +8,7 @@ import { assignSets, setsInUse, sharesOf, wordingsOf } from "./question_sets.ts"
 import { allQuestions } from "./questions.ts";
 import { splitEntities } from "./split.ts";
 import { questionFrame } from "./templates.ts";
-import { vocabularyOf } from "./vocabulary.ts";
+import { BOS, EOS, PAD, vocabularyOf } from "./vocabulary.ts";
 import {
   type Entity,
   type FactBase,
@@ -46,6 +47,9 @@ export function worldFrom(base: FactBase, config: WorldConfig): World {
   return {
     config,
     vocabulary,
+    tokenizer: wordTokenizer(vocabulary.words, { special: [PAD, BOS, EOS] }),
+    stopTokens: [vocabulary.eos],
+    answerText: (tokens) => vocabulary.decode(tokens),
     entities,
     relations,
     facts,
@@ -63,6 +67,10 @@ export function worldFrom(base: FactBase, config: WorldConfig): World {
     thinkPrompt: ({ prompt }) => writer.thinkPrompt(prompt),
     voicePrompt: writer.voicePrompt,
     reliablePrompt: (fact) => writer.voicePrompt(fact, "reliable"),
+    stored: {
+      prompt: ({ factId }: Question) => writer.voicePrompt(facts[factId]!, "reliable"),
+      stopToken: vocabulary.period,
+    },
   };
 }
 

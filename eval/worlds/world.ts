@@ -1,5 +1,6 @@
 /** What a world of facts is: entities, relations, facts, documents and questions. */
 import type { RandomStream } from "../../tensor/random.ts";
+import type { Task, TaskQuestion } from "../task.ts";
 import type { WorldConfig } from "./config.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
@@ -77,7 +78,7 @@ export interface Fact {
   readonly knowable: boolean;
 }
 
-export interface Question {
+export interface Question extends TaskQuestion {
   /** Equal to factId for a fact's own question; above every factId for a leaked one. */
   readonly id: number;
   readonly factId: number;
@@ -117,7 +118,8 @@ export interface WorldDocument {
   readonly tokens: readonly number[];
 }
 
-export interface World {
+/** A task whose truth is known: facts, the documents that tell of them, and questions. */
+export interface World extends Task {
   readonly config: WorldConfig;
   readonly vocabulary: Vocabulary;
   readonly entities: readonly Entity[];

@@ -29,15 +29,15 @@ export const dpo: Method = {
   start: emptyMemory,
 
   async step(context) {
-    const { config, policy, base, world, questions, reward, seed, step } = context;
+    const { config, policy, base, task, questions, reward, seed, step } = context;
     const { train, dpo } = config;
     // 1. Ask for answers, and pair what is wrong with what is right.
     const order = { seed, step, count: train.questionsPerStep };
     const asked = questionsOfStep(questions, order);
     const sampler = dpo.sampleFrom === "policy" ? policy : base;
     const draw = { ...train, seed, step };
-    const rollouts = await rollOut(sampler, world, asked, reward, draw);
-    const pairs = pairsOf(rollouts, train.groupSize, dpo.pairsPerQuestion, world.vocabulary.eos);
+    const rollouts = await rollOut(sampler, task, asked, reward, draw);
+    const pairs = pairsOf(rollouts, train.groupSize, dpo.pairsPerQuestion, task.stopTokens[0]!);
     // 2. What the reference says of both.
     const referred = await refer(context, pairs);
     // 3. Learn.
@@ -75,12 +75,12 @@ export function pairsOf(
   rollouts: readonly Rollout[],
   groupSize: number,
   most: number,
-  eos: number,
+  stop: number,
 ): Pair[] {
   return Array.from({ length: rollouts.length / groupSize }, (_, g) => {
     const group = rollouts.slice(g * groupSize, (g + 1) * groupSize);
     const { question } = group[0]!;
-    const chosen = goldTokens(question, eos);
+    const chosen = goldTokens(question, stop);
     const gold = chosen.join();
     const wrong = new Map<string, Pair>();
     for (const { tokens, judgement } of group) {

@@ -1,7 +1,7 @@
 /** What a method of post-training is: one step from questions to new weights, and what it remembers. */
 
 import type { Model } from "../../eval/accuracy.ts";
-import type { Question, World } from "../../eval/worlds/world.ts";
+import type { Task, TaskQuestion } from "../../eval/task.ts";
 import type { Optimizer } from "../../model/optimizer.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
 import type { TrainConfig } from "../config.ts";
@@ -23,7 +23,7 @@ export const emptyMemory = (): Memory => ({
 
 export interface StepContext {
   readonly config: TrainConfig;
-  readonly world: World;
+  readonly task: Task;
   /** Trained in place. */
   readonly policy: Model;
   /** Where training started. */
@@ -31,7 +31,7 @@ export interface StepContext {
   readonly optimizer: Optimizer;
   readonly memory: Memory;
   /** The training questions. */
-  readonly questions: readonly Question[];
+  readonly questions: readonly TaskQuestion[];
   readonly reward: Reward;
   /** Number of the step, from 0: with the seed it decides all that is random. */
   readonly step: number;

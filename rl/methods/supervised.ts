@@ -1,6 +1,6 @@
 /** Fine-tuning on given answers: on gold ones (SFT), or on the policy's own right ones (RFT). */
 
-import type { Question } from "../../eval/worlds/world.ts";
+import type { TaskQuestion } from "../../eval/task.ts";
 import { batchLogProbs } from "../../model/score.ts";
 import { type Aggregation, weightedSum } from "../aggregate.ts";
 import { questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
@@ -18,26 +18,26 @@ import { emptyMemory, type Method, type StepContext } from "./method.ts";
 
 /** An answer to be made likelier. */
 interface Given {
-  readonly question: Question;
+  readonly question: TaskQuestion;
   readonly tokens: readonly number[];
 }
 
-/** The gold answer's tokens, with the <eos> that ends an answer. */
-export function goldTokens({ gold, accepted, answers, id }: Question, eos: number): number[] {
+/** The gold answer's tokens, with the stop token that ends an answer. */
+export function goldTokens({ gold, accepted, answers, id }: TaskQuestion, stop: number): number[] {
   const found = answers[accepted.indexOf(gold)];
   if (found === undefined)
     throw new RangeError(`question ${id}: "${gold}" is not an accepted answer`);
-  return [...found, eos];
+  return [...found, stop];
 }
 
 /** Supervised fine-tuning: -log π(gold answer | question). */
 export const sft: Method = {
   start: emptyMemory,
   async step(context) {
-    const { config, world, questions, seed, step } = context;
+    const { config, task, questions, seed, step } = context;
     const order = { seed, step, count: config.train.questionsPerStep };
     const given = questionsOfStep(questions, order).map((question) => {
-      return { question, tokens: goldTokens(question, world.vocabulary.eos) };
+      return { question, tokens: goldTokens(question, task.stopTokens[0]!) };
     });
     return { rollouts: [], metrics: await imitate(context, given, config.sft.aggregation) };
   },
@@ -56,10 +56,10 @@ export const sft: Method = {
 export const rft: Method = {
   start: emptyMemory,
   async step(context) {
-    const { config, policy, world, questions, reward, seed, step } = context;
+    const { config, policy, task, questions, reward, seed, step } = context;
     const order = { seed, step, count: config.train.questionsPerStep };
     const draw = { ...config.train, seed, step };
-    const rollouts = await rollOut(policy, world, questionsOfStep(questions, order), reward, draw);
+    const rollouts = await rollOut(policy, task, questionsOfStep(questions, order), reward, draw);
     const kept = rightAnswers(rollouts, config.train.groupSize, config.rft);
     const metrics = await imitate(context, kept, config.rft.aggregation);
     return { rollouts, metrics: { ...metrics, kept_ratio: kept.length / rollouts.length } };

@@ -217,7 +217,7 @@ gpuTest("a step of every method moves the weights as on wasm", async (device) =>
       const { policy, state } = startState(settings, base);
       const { optimizer, memory } = state;
       const report = await methodOf(settings).step({
-        ...{ config: settings, world, policy, base, optimizer, memory, warmth: 1 },
+        ...{ config: settings, task: world, policy, base, optimizer, memory, warmth: 1 },
         ...{ questions: world.questions("train"), reward: rewardOf(settings), step: 0, seed: 1 },
       });
       return { report, weights: await valuesOf(policy.parameters) };
