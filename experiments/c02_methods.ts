@@ -19,7 +19,7 @@ const LABELS = { voices: "labels that are true", unknowable: "60 % unknowable la
 const runsFor = (scale: Scale, kind: Kind, method: Compared) =>
   methodRuns(kind === "unknowable" || method === grpo ? scale : oneSeed(scale), kind, method);
 const runs = (scale: Scale) =>
-  KINDS.flatMap((kind) => methodsOf(scale).flatMap((method) => runsFor(scale, kind, method)));
+  KINDS.flatMap((kind) => methodsOf(scale, kind).flatMap((method) => runsFor(scale, kind, method)));
 
 export const experiment: Experiment = {
   id: "c02_methods",
@@ -29,9 +29,7 @@ export const experiment: Experiment = {
   runs,
   async analyse(lab) {
     const { scale } = lab;
-    const rowsOf = (kind: Kind, method: (typeof methods)[number]) =>
-      pool(lab, runsFor(scale, kind, method));
-    const methods = methodsOf(scale);
+    const rowsOf = (kind: Kind, method: Compared) => pool(lab, runsFor(scale, kind, method));
     const against = [
       ["methods.grpo-rft", rft],
       ["methods.grpo-sft", sft],
@@ -50,7 +48,7 @@ export const experiment: Experiment = {
       ),
     );
     const gains = KINDS.flatMap((kind) =>
-      methods.map((method) =>
+      methodsOf(scale, kind).map((method) =>
         gainOf(
           { id: `methods.${kind}.${method.name}`, label: `${method.name}, ${LABELS[kind]}` },
           rowsOf(kind, method),
@@ -75,7 +73,7 @@ export const experiment: Experiment = {
 
 function methodTable(lab: Lab, kind: Kind): Table {
   const right = { align: "right" } as const;
-  const rows = methodsOf(lab.scale).map((method) => {
+  const rows = methodsOf(lab.scale, kind).map((method) => {
     const settings = runsFor(lab.scale, kind, method);
     const pooled = pool(lab, settings);
     const own = settings.map((one) => lab.run(one));
@@ -105,7 +103,7 @@ function methodTable(lab: Lab, kind: Kind): Table {
 }
 
 async function figure(lab: Lab): Promise<Bars> {
-  const methods = methodsOf(lab.scale);
+  const methods = methodsOf(lab.scale, "unknowable");
   return {
     ...{ kind: "bars", name: "methods", title: "Held-out gain by method" },
     caption:
@@ -115,6 +113,7 @@ async function figure(lab: Lab): Promise<Bars> {
     series: KINDS.map((kind) => ({
       name: LABELS[kind],
       values: methods.map((method, x) => {
+        if (!methodsOf(lab.scale, kind).includes(method)) return null;
         const rows = pool(lab, runsFor(lab.scale, kind, method));
         return pointOf(gainOf({ id: "", label: "" }, rows), x);
       }),

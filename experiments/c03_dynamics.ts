@@ -2,6 +2,7 @@
 
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment, Quantity } from "./claim.ts";
+import { meanCurve } from "./curve.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { type Compared, dpo, grpo, methodRuns, rft, sft } from "./methods.ts";
@@ -11,11 +12,9 @@ import { quantityText } from "./report/model.ts";
 import { oneSeed, type Scale } from "./scale.ts";
 
 const METHODS = [grpo, rft, sft, dpo];
-/** Curves cost time, so these runs are their own: one seed in each world. */
+/** One seed in each world: curves of several would lie upon each other. */
 const runsFor = (scale: Scale, method: Compared) =>
-  methodRuns(oneSeed(scale), "unknowable", method, {
-    evaluate: { curves: true },
-  });
+  methodRuns(oneSeed(scale), "unknowable", method);
 const runs = (scale: Scale) => METHODS.flatMap((method) => runsFor(scale, method));
 
 const last = { after: ({ correctLast }: { correctLast: boolean }) => Number(correctLast) };
@@ -85,17 +84,7 @@ function curves(lab: Lab, metric: string, name: string, title: string): Lines {
       "known, so whoever approaches 100 % on them has learned them by heart.",
     series: METHODS.map((method) => {
       const runs = runsFor(lab.scale, method).map((settings) => lab.run(settings));
-      const points = Map.groupBy(
-        runs.flatMap(({ metrics }) => metrics.filter((row) => typeof row[metric] === "number")),
-        (row) => (row.step as number) + 1,
-      );
-      return {
-        name: method.name,
-        points: [...points].map(([x, rows]) => ({
-          x,
-          y: (100 * rows.reduce((sum, row) => sum + (row[metric] as number), 0)) / rows.length,
-        })),
-      };
+      return { name: method.name, points: meanCurve(runs, metric) };
     }),
   };
 }

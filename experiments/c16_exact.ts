@@ -2,6 +2,7 @@
 
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment } from "./claim.ts";
+import { meanCurve } from "./curve.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
 import { gainOf, pool, ratioOfGains } from "./pooled.ts";
@@ -64,17 +65,8 @@ function figure(lab: Lab): Lines {
     ...{ x: "step", y: "right answers (any name), %" },
     caption: "Validation questions, every name of the answer counted as right, mean over worlds.",
     series: REWARDS.map((reward) => {
-      const rows = rewardRuns(lab.scale, reward).flatMap((s) =>
-        lab.run(s).metrics.filter((row) => typeof row["validation/accuracy"] === "number"),
-      );
-      const steps = Map.groupBy(rows, ({ step }) => (step as number) + 1);
-      const points = [...steps].map(([x, own]) => ({
-        x,
-        y:
-          (100 * own.reduce((sum, row) => sum + (row["validation/accuracy"] as number), 0)) /
-          own.length,
-      }));
-      return { name: LABELS[reward], points };
+      const runs = rewardRuns(lab.scale, reward).map((settings) => lab.run(settings));
+      return { name: LABELS[reward], points: meanCurve(runs, "validation/accuracy") };
     }),
   };
 }
