@@ -27,8 +27,10 @@ export async function modelFiles(model: Model): Promise<Record<string, Uint8Arra
 }
 
 function tokenizerFiles(tokenizer: Tokenizer): Record<string, Uint8Array> {
-  const { json, settings } = tokenizer.files();
+  const { json, settings, companions = {} } = tokenizer.files();
+  const bytes = (text: string) => new TextEncoder().encode(text);
   return {
+    ...Object.fromEntries(Object.entries(companions).map(([name, text]) => [name, bytes(text)])),
     "tokenizer.json": jsonBytes(json),
     ...(settings !== undefined && { "tokenizer_config.json": jsonBytes(settings) }),
   };

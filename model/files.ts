@@ -69,14 +69,18 @@ export function syncFolder(folder: string): void {
   }
 }
 
-/** The JSON value in a file; a UserError where it is missing or not JSON. */
-export function readJson(path: string): unknown {
-  let text: string;
+/** The text of a file in UTF-8; a UserError where it can't be read. */
+export function readText(path: string): string {
   try {
-    text = readFileSync(path, "utf8");
+    return readFileSync(path, "utf8");
   } catch (error) {
     throw fileError(error, `cannot read ${path}`);
   }
+}
+
+/** The JSON value in a file; a UserError where it is missing or not JSON. */
+export function readJson(path: string): unknown {
+  const text = readText(path);
   try {
     return JSON.parse(text);
   } catch (cause) {

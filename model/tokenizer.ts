@@ -5,16 +5,21 @@ import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { UserError } from "./errors.ts";
-import { readJson } from "./files.ts";
+import { readJson, readText } from "./files.ts";
 
 export interface Tokenizer {
   readonly vocabularySize: number;
-  /** Token ids of a text, with the special tokens (BOS…) that the tokenizer's own rule adds. */
-  encode(text: string): number[];
+  /**
+   * Token ids of a text, with the special tokens (BOS…) that the tokenizer's own rule adds unless
+   * `bare`. Special tokens that stand in the text become their ids.
+   */
+  encode(text: string, options?: { bare?: boolean }): number[];
   /** The text of token ids; special tokens are left out. */
   decode(ids: ArrayLike<number>): string;
   /** Id of one token as it stands in the vocabulary. */
   idOf(token: string): number | undefined;
+  /** Ids of the tokens that decode leaves out. */
+  readonly specialIds: ReadonlySet<number>;
   /** What a model folder keeps of it. */
   files(): TokenizerFiles;
 }
@@ -23,15 +28,26 @@ export interface Tokenizer {
 export interface TokenizerFiles {
   readonly json: unknown;
   readonly settings?: unknown;
+  /** Texts of companions that a folder may have, by name: kept with the model as they are. */
+  readonly companions?: Readonly<Record<string, string>>;
 }
+
+/** How turns are written, and which tokens end a text. */
+const COMPANIONS = ["chat_template.jinja", "generation_config.json", "special_tokens_map.json"];
 
 /** The tokenizer of a model folder. Throws a UserError where the file is missing or not one. */
 export function loadTokenizer(folder: string): Tokenizer {
   const path = join(folder, "tokenizer.json");
   const settings = join(folder, "tokenizer_config.json");
   const json = readJson(path);
+  const found = COMPANIONS.filter((name) => existsSync(join(folder, name)));
+  const texts = found.map((name) => [name, readText(join(folder, name))]);
   return tokenizerOf(
-    existsSync(settings) ? { json, settings: readJson(settings) } : { json },
+    {
+      json,
+      ...(existsSync(settings) && { settings: readJson(settings) }),
+      ...(found.length > 0 && { companions: Object.fromEntries(texts) }),
+    },
     path,
   );
 }
@@ -40,7 +56,10 @@ export function loadTokenizer(folder: string): Tokenizer {
 export function tokenizerOf(files: TokenizerFiles, name = "tokenizer.json"): Tokenizer {
   const { json, settings = {} } = files;
   const words = closedVocabulary.safeParse(json);
-  if (words.success) return fromClosedVocabulary(words.data, name);
+  if (words.success) {
+    const { companions } = files;
+    return fromClosedVocabulary(words.data, name, companions && { companions });
+  }
   let tokenizer: HuggingFace;
   try {
     tokenizer = new HuggingFace(json as object, settings as object);
@@ -49,16 +68,28 @@ export function tokenizerOf(files: TokenizerFiles, name = "tokenizer.json"): Tok
   }
   return {
     vocabularySize: tokenizer.get_vocab(true).size,
-    encode: (text) => tokenizer.encode(text).ids,
+    encode: (text, { bare = false } = {}) =>
+      tokenizer.encode(text, { add_special_tokens: !bare }).ids,
     decode: (ids) => tokenizer.decode(Array.from(ids), { skip_special_tokens: true }),
     idOf: (token) => tokenizer.token_to_id(token),
+    specialIds: specialIdsOf(json),
     files: () => files,
   };
 }
 
+const addedTokens = z.object({
+  added_tokens: z.array(z.object({ id: z.int(), special: z.boolean().default(false) })).default([]),
+});
+
+const specialIdsOf = (json: unknown): ReadonlySet<number> => {
+  const { added_tokens } = addedTokens.parse(json);
+  return new Set(added_tokens.filter(({ special }) => special).map(({ id }) => id));
+};
+
 export interface WordOptions {
   /** Words such as "<eos>" that decode leaves out. */
   readonly special?: readonly string[];
+  readonly companions?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -88,7 +119,11 @@ export function wordTokenizer(words: readonly string[], options: WordOptions = {
         .filter((word) => !special.has(word))
         .join(" "),
     idOf: (word) => ids.get(word),
-    files: () => wordTokenizerFiles(words, special),
+    specialIds: new Set([...special].map((word) => ids.get(word)!)),
+    files: () => ({
+      ...wordTokenizerFiles(words, special),
+      ...(options.companions && { companions: options.companions }),
+    }),
   };
 }
 
@@ -153,6 +188,7 @@ const closedVocabulary = z.object({
 function fromClosedVocabulary(
   { model, added_tokens }: z.output<typeof closedVocabulary>,
   name: string,
+  options: Pick<WordOptions, "companions"> = {},
 ): Tokenizer {
   const words: string[] = [];
   for (const [word, id] of Object.entries(model.vocab)) words[id] = word;
@@ -160,7 +196,8 @@ function fromClosedVocabulary(
     throw new UserError(`${name}: the ids of its words are not 0, 1, 2, … without gaps`);
   }
   try {
-    return wordTokenizer(words, { special: added_tokens.map(({ content }) => content) });
+    const special = added_tokens.map(({ content }) => content);
+    return wordTokenizer(words, { ...options, special });
   } catch (cause) {
     throw new UserError(`${name}: ${(cause as Error).message}`, { cause });
   }
