@@ -2,27 +2,27 @@
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { buildWorld } from "../eval/worlds/presets.ts";
-import { worldOf } from "../rl/config.ts";
 import { makeFolder, writeAtomic, writeJson } from "../rl/files.ts";
-import { worldText } from "../rl/header.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 import { isDone, runAll } from "../rl/run_pool.ts";
 import { duration } from "../rl/table.ts";
 import { UserError } from "../rl/user_error.ts";
 import { type Experiment, readPaper } from "./claim.ts";
 import { openLab } from "./lab.ts";
+import { earlierReport, keptStudies, writeRuns } from "./record.ts";
 import { draw } from "./report/figures.ts";
 import { html } from "./report/html.ts";
 import { markdown } from "./report/markdown.ts";
 import { linesOf, type Report, type Study } from "./report/model.ts";
-import { poolRun, resolved, runHash } from "./runs.ts";
+import { poolRun } from "./runs.ts";
 import { full, quick, type Scale } from "./scale.ts";
+import { settingsOf, studyOf } from "./study.ts";
 
 const HELP = `Usage: bun run experiments/reproduce.ts [--quick] [--only c10,c13] [--out DIR] [--jobs N]
 
-Runs the experiments' training runs, measures, and writes report.html, report.md and report.json. What
-has been computed is not computed again: the same command goes on where it was stopped.
+Runs the experiments' training runs, measures, and writes report.html, report.md, report.json, and
+runs.jsonl with the settings of each run. What has been computed is not computed again: the same
+command goes on where it was stopped, and a report keeps what another --only has found.
 
   --quick        One world, one seed, small models: about a quarter of an hour on two cores
   --only A,B     Only these experiments, by the beginning of their names
@@ -38,6 +38,7 @@ interface Options {
   readonly out: string;
   readonly jobs: number;
   readonly wide: boolean;
+  readonly argv: readonly string[];
 }
 
 /** The command behind reproduce.ts, and behind each experiment's own script. */
@@ -48,45 +49,37 @@ export async function reproduce(
 ): Promise<void> {
   const { values } = parsed(argv);
   if (values.help) return console.log(HELP);
-  const options = optionsOf(experiments, values, scales);
+  const options = { ...optionsOf(experiments, values, scales), argv };
   if (values.list) return list(options);
   const started = performance.now();
   const { scale, chosen, out } = options;
   makeFolder(out);
   if (!values.report) await runEverything(options);
   const lab = openLab(out, scale);
-  const studies: Study[] = [];
+  const earlier = earlierReport(out, scale);
+  const studies = keptStudies(earlier, experiments, scale);
+  const read: PartialConfig[] = [];
   for (const experiment of chosen) {
-    const missing = values.report ? settingsOf([experiment], scale).filter(isMissing(out)) : [];
+    const settings = settingsOf([experiment], scale);
+    const missing = values.report ? settings.filter(isMissing(out)) : [];
     if (missing.length > 0) {
-      console.log(`${experiment.id}: left out, ${missing.length} of its runs have not ended`);
+      const why = studies.has(experiment.id) ? "as it was found before" : "left out";
+      console.log(`${experiment.id}: ${why}, ${missing.length} of its runs are not here`);
       continue;
     }
     console.log(`${experiment.id}: ${experiment.question}`);
-    studies.push(await studyOf(experiment, lab));
+    studies.set(experiment.id, await studyOf(experiment, lab));
+    read.push(...settings);
   }
-  const path = await writeReport(options, studies, argv);
-  for (const { id, claim, verdict, ours } of linesOf(studies)) {
+  // One experiment's own script knows no others: their order stays what it was.
+  const known = experiments.flatMap(({ id }) => studies.get(id) ?? []);
+  const told = known.length === studies.size ? known : [...studies.values()];
+  const path = await writeReport(experiments, told, earlier, options);
+  writeRuns(out, lab, read, told);
+  for (const { id, claim, verdict, ours } of linesOf(told)) {
     console.log(`\n${id} ${verdict.toUpperCase()}: ${claim}\n   ${ours.join("\n   ")}`);
   }
   console.log(`\n${path} (${duration((performance.now() - started) / 1000)})`);
-}
-
-async function studyOf(experiment: Experiment, lab: ReturnType<typeof openLab>): Promise<Study> {
-  const { id, title, question, claims, runs } = experiment;
-  const finding = await experiment.analyse(lab);
-  const hashes = runs(lab.scale).map((settings) => runHash(resolved(settings).config));
-  return { id, title, question, claims, finding, runs: [...new Set(hashes)] };
-}
-
-/** Each setting once, those of the first experiments first. */
-function settingsOf(experiments: readonly Experiment[], scale: Scale): PartialConfig[] {
-  const all = new Map<string, PartialConfig>();
-  for (const settings of experiments.flatMap(({ runs }) => runs(scale))) {
-    const hash = runHash(resolved(settings).config);
-    if (!all.has(hash)) all.set(hash, settings);
-  }
-  return [...all.values()];
 }
 
 const isMissing = (out: string) => (settings: PartialConfig) => !isDone(poolRun(out, settings, []));
@@ -104,27 +97,25 @@ async function runEverything({ chosen, scale, out, jobs, wide }: Options): Promi
   }
 }
 
+/** The report of all studies there are, whether they were made now or kept. */
 async function writeReport(
-  { scale, chosen, out }: Options,
+  experiments: readonly Experiment[],
   studies: readonly Study[],
-  argv: readonly string[],
+  earlier: Report | null,
+  { scale, out, argv }: Options,
 ): Promise<string> {
   const { title, source, note } = readPaper();
-  const worlds = new Map<string, string>();
-  for (const settings of settingsOf(chosen, scale)) {
-    const { config } = resolved(settings);
-    const { layers, hiddenSize } = config.model;
-    const key = JSON.stringify({ ...worldOf(config), seed: 0, layers, hiddenSize });
-    if (worlds.has(key)) continue;
-    const model = `model: ${layers} layers of width ${hiddenSize}, ${config.pretrain.steps} steps`;
-    const lines = worldText(buildWorld(worldOf(config)));
-    worlds.set(key, [`${config.preset}: ${lines[0]}`, ...lines.slice(1), model].join("\n"));
-  }
+  const isTold = ({ id }: { id: string }) => studies.some((study) => study.id === id);
+  const missing = new Map(
+    [...(earlier?.missing ?? []), ...experiments]
+      .filter((one) => !isTold(one))
+      .map(({ id, title, claims }) => [id, { id, title, claims }]),
+  );
   const report: Report = {
     ...{ scale: scale.name, paper: { title, source, note }, studies },
-    command: ["bun run experiments/reproduce.ts", ...argv].join(" "),
+    command: commandOf(argv),
     lines: linesOf(studies),
-    worlds: [...worlds.values()],
+    missing: [...missing.values()],
   };
   writeJson(join(out, "report.json"), report);
   writeAtomic(join(out, "report.md"), markdown(report));
@@ -134,6 +125,14 @@ async function writeReport(
   const path = join(out, "report.html");
   writeAtomic(path, await html(report));
   return path;
+}
+
+/** The command that makes the whole report, whichever part of it was asked for. */
+function commandOf(argv: readonly string[]): string {
+  const parts = argv.filter((arg, i) => {
+    return !/^--(only|report$)/.test(arg) && argv[i - 1] !== "--only";
+  });
+  return ["bun run experiments/reproduce.ts", ...parts].join(" ");
 }
 
 function list({ chosen, scale }: Options): void {
@@ -149,7 +148,7 @@ function optionsOf(
   experiments: readonly Experiment[],
   values: ReturnType<typeof parsed>["values"],
   scales: Readonly<Record<Scale["name"], Scale>>,
-): Options {
+): Omit<Options, "argv"> {
   const names = (values.only ?? "").split(",").filter(Boolean);
   for (const name of names) {
     if (experiments.some(({ id }) => id.startsWith(name))) continue;

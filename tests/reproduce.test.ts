@@ -1,7 +1,7 @@
 /** The reproduction from end to end at the smallest size: runs, findings, verdicts, the report. */
 
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -27,6 +27,7 @@ const small: PartialConfig = {
   evaluate: { every: 1, accessibilitySamples: 8, passAtKSamples: 256 },
 };
 const special: Partial<Scale["kinds"]> = {
+  unknowable: { world: { unknowableShare: 0.6 }, evaluate: { curves: true } },
   names: { world: { answerTokens: 2, aliases: 1 } },
   think: { world: { thinkShare: 0.5 } },
   benchmarks: { world: { entities: 96, questionSets: "four" } },
@@ -116,7 +117,33 @@ test("runs, judges, reports; a second time it runs nothing and says the same", {
     lines.length = 0;
     await reproduce(experiments, ["--quick", "--out", out], scales);
     assert.ok(!lines.some((line) => line.includes(": done")), "nothing ran again");
-    assert.equal(readFileSync(join(out, "report.json"), "utf8"), first);
+    assert.ok(readFileSync(join(out, "report.json"), "utf8") === first, "the same report");
+    // A report outlives its runs, and one experiment's report does not lose the others'.
+    renameSync(join(out, "runs"), join(out, "away"));
+    const rows = readFileSync(join(out, "runs.jsonl"), "utf8");
+    await reproduce(experiments, ["--quick", "--report", "--only", "c10", "--out", out], scales);
+    const one = experiments.filter(({ id }) => id === "c10_repair");
+    await reproduce(one, ["--quick", "--report", "--out", out], scales);
+    assert.ok(readFileSync(join(out, "report.json"), "utf8") === first, "the same report");
+    assert.equal(readFileSync(join(out, "runs.jsonl"), "utf8"), rows);
+    const hashes = rows
+      .trim()
+      .split("\n")
+      .map((row) => JSON.parse(row).hash);
+    const told = JSON.parse(first).studies.flatMap(({ runs }: { runs: string[] }) => runs);
+    assert.deepEqual(hashes, [...new Set(told)].sort());
+    renameSync(join(out, "away"), join(out, "runs"));
+    // What was found with other settings is not told any more.
+    const changed = { ...tiny, worlds: [2] };
+    await reproduce(experiments, ["--quick", "--report", "--out", out], {
+      ...{ quick: changed, full: changed },
+    });
+    const empty = JSON.parse(readFileSync(join(out, "report.json"), "utf8"));
+    assert.equal(empty.studies.length, 0);
+    assert.equal(empty.missing.length, experiments.length);
+    assert.match(readFileSync(join(out, "report.md"), "utf8"), /Not run yet at this scale: /);
+    await reproduce(experiments, ["--quick", "--report", "--out", out], scales);
+    assert.ok(readFileSync(join(out, "report.json"), "utf8") === first, "the same report");
   } finally {
     console.log = log;
     process.chdir(here);

@@ -3,7 +3,7 @@
 import type { Table } from "../../rl/table.ts";
 import { draw } from "./figures.ts";
 import { claimTable } from "./markdown.ts";
-import { type Line, quantityText, type Report, type Study } from "./model.ts";
+import { type Line, missingText, quantityText, type Report, type Study } from "./model.ts";
 import { how, summary, terms } from "./words.ts";
 
 const STYLE = `
@@ -39,7 +39,8 @@ export const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]!);
 
 export async function html(report: Report): Promise<string> {
-  const { paper, lines, studies, worlds, command } = report;
+  const { paper, lines, studies, command } = report;
+  const worlds = [...new Set(studies.flatMap((study) => study.worlds))];
   const sections: string[] = [];
   for (const study of studies) sections.push(await section(study, lines));
   const short = lines.filter(({ verdict }) => verdict !== "yes");
@@ -50,6 +51,7 @@ export async function html(report: Report): Promise<string> {
 ${paragraphs(summary(report))}
 <h2>What does not show here</h2>
 ${short.length === 0 ? "<p>Every claim came out in the paper's direction.</p>" : `<ul>${short.map(shortfall).join("\n")}</ul>`}
+${paragraphs(missingText(report))}
 <h2>Claim by claim</h2>
 <div class="wide">${claims(lines)}</div>
 <nav>${studies.map(({ id, title }) => `<a href="#${id}">${escaped(title)}</a>`).join("")}</nav>
@@ -65,6 +67,7 @@ ${sections.join("\n")}
 const paragraphs = (text: string): string =>
   text
     .split("\n\n")
+    .filter(Boolean)
     .map((part) => `<p>${escaped(part)}</p>`)
     .join("\n");
 

@@ -2,11 +2,12 @@
 
 import { markdownTable, type Table } from "../../rl/table.ts";
 import type { Line, Report, Study } from "./model.ts";
-import { quantityText } from "./model.ts";
+import { missingText, quantityText } from "./model.ts";
 import { how, summary, terms } from "./words.ts";
 
 export function markdown(report: Report): string {
-  const { paper, lines, studies, worlds, command } = report;
+  const { paper, lines, studies, command } = report;
+  const worlds = [...new Set(studies.flatMap((study) => study.worlds))];
   const notYet = lines.filter(({ verdict }) => verdict !== "yes");
   return `${[
     `# ${paper.title}: at toy scale`,
@@ -15,6 +16,7 @@ export function markdown(report: Report): string {
     notYet.length === 0
       ? "Every claim came out in the paper's direction."
       : notYet.map(shortfall).join("\n"),
+    ...[missingText(report)].filter(Boolean),
     "## Claim by claim",
     markdownTable(claimTable(lines)),
     ...studies.map(section),

@@ -20,6 +20,8 @@ export interface Study {
   readonly finding: Finding;
   /** Hashes of the runs that it rests on. */
   readonly runs: readonly string[];
+  /** Parameters of their worlds and models, as text. */
+  readonly worlds: readonly string[];
 }
 
 /** One row of the first table. */
@@ -45,8 +47,8 @@ export interface Report {
   readonly paper: { readonly title: string; readonly source: string; readonly note: string };
   readonly lines: readonly Line[];
   readonly studies: readonly Study[];
-  /** Parameters of each world, and of the models, as text. */
-  readonly worlds: readonly string[];
+  /** Experiments whose runs have not been made. */
+  readonly missing: readonly Pick<Study, "id" | "title" | "claims">[];
 }
 
 const digits = (unit: Quantity["unit"]) => (unit === "ratio" || unit === "number" ? 2 : 1);
@@ -100,3 +102,9 @@ export function linesOf(studies: readonly Study[]): Line[] {
     ];
   });
 }
+
+/** "Not run yet: Where the gain comes from (C13, C14, C15)."; empty where all are there. */
+export const missingText = ({ missing }: Report): string =>
+  missing.length === 0
+    ? ""
+    : `Not run yet at this scale: ${missing.map(({ title, claims }) => `${title} (${claims.join(", ")})`).join("; ")}.`;
