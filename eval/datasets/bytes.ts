@@ -1,86 +1,96 @@
-/** A file's bytes in chunks, unpacked where it is gzipped, and its lines. */
+/** A file's bytes in chunks, unpacked where they are gzipped, with a look at the first of them. */
 import { createReadStream } from "node:fs";
-import { pipeline } from "node:stream";
+import { pipeline, Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { fileError, UserError } from "../../model/errors.ts";
 
-/** Longest row that is kept, in bytes: a file without line ends is not taken into memory. */
-export const LONGEST_ROW = 1 << 24;
+export type Bytes = AsyncIterable<Uint8Array>;
 
-/** The file's bytes. A UserError names the file that is missing, or whose .gz is cut off. */
-export async function* bytesOf(path: string): AsyncGenerator<Uint8Array> {
-  const file = createReadStream(path, { highWaterMark: 1 << 16 });
-  try {
-    const packed = path.endsWith(".gz");
-    // A failure of either stream reaches the reader of the last one; the callback has nothing to add.
-    const stream = packed ? pipeline(file, createGunzip(), () => {}) : file;
-    for await (const chunk of stream) yield chunk as Uint8Array;
-  } catch (error) {
-    throw fileError(error, `cannot read ${path}`);
-  } finally {
-    file.destroy();
-  }
+/** Bytes that are looked at before a file is read. */
+const LOOK = 1 << 16;
+
+/** How files begin that are none of ours, and what to do about them. */
+const OTHERS: readonly (readonly [first: string, at: number, what: string])[] = [
+  ["BZh", 0, "packed with bzip2: unpack it first"],
+  ["PK\x03\x04", 0, "a zip archive: unpack it first"],
+  ["\xfd7zXZ", 0, "packed with xz: unpack it first"],
+  ["\x28\xb5\x2f\xfd", 0, "packed with zstd: unpack it first"],
+  ["ustar", 257, "a tar archive: unpack it first"],
+  ["\xff\xfe", 0, "UTF-16: save it as UTF-8"],
+  ["\xfe\xff", 0, "UTF-16: save it as UTF-8"],
+];
+
+export interface Opened {
+  /** The first bytes, up to 64 KiB. */
+  readonly first: Uint8Array;
+  /** All bytes, the first again. Has to be read, or closed by `return`. */
+  readonly bytes: AsyncGenerator<Uint8Array>;
+  /** Whether they were gzipped. */
+  readonly isPacked: boolean;
 }
-
-export interface Line {
-  /** From 1. */
-  readonly number: number;
-  /** Without its end. */
-  readonly text: string;
-  /** Why the line can't be used: it is too long, or not UTF-8. */
-  readonly fault?: string;
-}
-
-const NEWLINE = 0x0a;
 
 /**
- * Lines that end in LF or CRLF. A byte order mark is dropped, the empty rest behind the last end is
- * no line. A line that is not UTF-8 comes with its `fault`; UTF-16 is a UserError.
+ * Opens a file; what is gzipped (by its first bytes, whatever its name) is unpacked. UserErrors
+ * name the file that is missing, cut off within its packing, or of a kind that is none of ours.
  */
-export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
-  let parts: Uint8Array[] = [];
-  let [size, number] = [0, 1];
-  const keep = (part: Uint8Array) => {
-    size += part.length;
-    if (size <= LONGEST_ROW) parts.push(part);
-    else parts = [];
-  };
-  for await (const chunk of chunks) {
-    let from = 0;
-    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, from)) {
-      keep(chunk.subarray(from, end));
-      yield lineOf(parts, size, number++);
-      [parts, size, from] = [[], 0, end + 1];
-    }
-    // A copy: a stream may use its buffer again.
-    if (from < chunk.length) keep(chunk.slice(from));
+export async function openBytes(path: string): Promise<Opened> {
+  const raw = named(path, createReadStream(path, { highWaterMark: LOOK }));
+  const start = await look(raw, 2);
+  const isPacked = start[0] === 0x1f && start[1] === 0x8b;
+  const unpacked = isPacked ? named(path, gunzip(again(start, raw))) : again(start, raw);
+  const first = await look(unpacked, LOOK);
+  const bytes = again(first, unpacked);
+  const text = Buffer.from(first.subarray(0, 262)).toString("latin1");
+  const other = OTHERS.find(([begin, at]) => text.startsWith(begin, at));
+  if (other !== undefined) {
+    await bytes.return(undefined);
+    throw new UserError(`${path} is ${other[2]}`);
   }
-  if (size > 0) yield lineOf(parts, size, number);
+  return { first, bytes, isPacked };
 }
 
-function lineOf(parts: readonly Uint8Array[], size: number, number: number): Line {
-  if (size > LONGEST_ROW) {
-    return { number, text: "", fault: `is longer than ${LONGEST_ROW / (1 << 20)} MiB` };
-  }
-  const bytes = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-  const { text, fault } = utf8(bytes, number === 1);
-  const trimmed = text.endsWith("\r") ? text.slice(0, -1) : text;
-  return { number, text: trimmed, ...(fault === undefined ? {} : { fault }) };
-}
-
-const [loose, exact] = [false, true].map(
-  (fatal) => new TextDecoder("utf-8", { fatal, ignoreBOM: true }),
-) as [TextDecoder, TextDecoder];
-
-/** Bytes as text; where they are not UTF-8, what can be read of them and the `fault`. */
-export function utf8(bytes: Uint8Array, first: boolean): { text: string; fault?: string } {
-  if (first && (bytes[0]! ^ bytes[1]!) === 1 && bytes[0]! >= 0xfe) {
-    throw new UserError("the file is UTF-16: save it as UTF-8");
-  }
+/** The same chunks; what goes wrong with them names the file. */
+async function* named(path: string, chunks: Bytes): AsyncGenerator<Uint8Array> {
   try {
-    const text = exact.decode(bytes);
-    return { text: first ? text.replace(/^\uFEFF/, "") : text };
+    yield* chunks;
+  } catch (error) {
+    throw error instanceof UserError ? error : fileError(error, `cannot read ${path}`);
+  }
+}
+
+function gunzip(packed: Bytes): Bytes {
+  // A failure of either stream reaches the reader of the last: the callback has nothing to add.
+  return pipeline(Readable.from(packed), createGunzip(), () => {});
+}
+
+/** Takes chunks until there are `least` bytes, or no more. */
+async function look(chunks: AsyncGenerator<Uint8Array>, least: number): Promise<Uint8Array> {
+  const taken: Uint8Array[] = [];
+  for (let size = 0; size < least; ) {
+    const { value, done } = await chunks.next();
+    if (done) break;
+    taken.push(value);
+    size += value.length;
+  }
+  return taken.length === 1 ? taken[0]! : Buffer.concat(taken);
+}
+
+async function* again(first: Uint8Array, rest: AsyncGenerator<Uint8Array>) {
+  try {
+    if (first.length > 0) yield first;
+    yield* rest;
+  } finally {
+    await rest.return(undefined);
+  }
+}
+
+const exact = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Bytes as text; undefined where they are not UTF-8. */
+export function utf8(bytes: Uint8Array): string | undefined {
+  try {
+    return exact.decode(bytes);
   } catch {
-    return { text: loose.decode(bytes), fault: "is not UTF-8" };
+    return undefined;
   }
 }
