@@ -6,18 +6,14 @@ import { runMain } from "../rl/user_error.ts";
 import type { Experiment } from "./claim.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
+import { namesRuns } from "./methods.ts";
 import { withBase, withChosen } from "./models.ts";
 import { gainOf, meanOf, type Pooled, poolRuns, ratioOfGains } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import type { LabRun } from "./runs.ts";
-import { oneSeed, runsOf, type Scale } from "./scale.ts";
 
 /** Answers of several words under several names: with one token a vote is the greedy answer. */
-const runs = (scale: Scale) =>
-  runsOf(oneSeed(scale), "names", {
-    method: "grpo",
-    reward: "alias",
-  });
+const runs = namesRuns;
 const BUDGET = 32;
 const SAMPLES = 256;
 /** A step that no other measurement draws its samples from. */

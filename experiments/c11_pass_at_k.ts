@@ -2,81 +2,45 @@
 
 import { passAtK } from "../eval/pass_at_k.ts";
 import { runMain } from "../rl/user_error.ts";
-import type { Experiment } from "./claim.ts";
+import type { Experiment, Quantity } from "./claim.ts";
+import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
-import { grpo, methodRuns } from "./methods.ts";
+import { grpo, methodRuns, namesRuns } from "./methods.ts";
 import { estimate, meanOf, type Pooled, poolRuns } from "./pooled.ts";
+import type { Lines } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
 import type { HeldOut } from "./runs.ts";
 import type { Scale } from "./scale.ts";
 
-const runs = (scale: Scale) => methodRuns(scale, "voices", grpo);
+const WORLDS = [
+  {
+    name: "answers of one word",
+    suffix: "",
+    figure: "pass-at-k",
+    runs: (scale: Scale) => methodRuns(scale, "voices", grpo),
+  },
+  {
+    name: "answers of two words, four names",
+    suffix: ".names",
+    figure: "pass-at-k-names",
+    runs: namesRuns,
+  },
+] as const;
 
 export const experiment: Experiment = {
   id: "c11_pass_at_k",
   title: "pass@k before and after",
   question: "Is what RL makes the model say already among its samples before?",
   claims: ["C11", "C12"],
-  runs,
+  runs: (scale) => WORLDS.flatMap(({ runs }) => runs(scale)),
   async analyse(lab) {
-    const own = runs(lab.scale).map((settings) => lab.run(settings));
-    const { passAtKSamples: n, passAtK: ks } = own[0]!.config.evaluate;
-    const rowsAt = (beforeK: number, afterK: number): Pooled[] =>
-      poolRuns(own, {
-        before: ({ passesBefore }: HeldOut) => passAtK(n, passesBefore, beforeK),
-        after: ({ passesAfter }: HeldOut) => passAtK(n, passesAfter, afterK),
-      });
-    const shift = estimate(
-      { id: "pass.shift", label: "pass@2 after minus pass@16 before", unit: "points" },
-      rowsAt(16, 2).map(gain),
-      ([mean]) => 100 * mean!,
-    );
-    const [narrow, wide] = [rowsAt(1, 1), rowsAt(n, n)];
-    const closing = estimate(
-      { id: "pass.closing", label: `gap at k = ${n} over the gap at 1`, unit: "ratio" },
-      narrow.map((row, i) => ({
-        ...gain(row),
-        values: [...gain(row).values, ...gain(wide[i]!).values],
-      })),
-      ([one, all]) => all! / one!,
-    );
-    const repaired = poolRuns(own).filter((row) => row.before === 0 && row.after > 0.5);
-    const known = meanOf(
-      { id: "pass.known", label: "repaired questions with a right answer among 128 before" },
-      repaired,
-      ({ question }) => Number(question.accessible > 0),
-    );
-    const share = { ...known, unit: "ratio" as const };
-    const scaled = [share.estimate, share.low, share.high].map((x) =>
-      x === null ? null : x / 100,
-    );
-    const knownShare = { ...share, estimate: scaled[0]!, low: scaled[1]!, high: scaled[2]! };
+    const found = WORLDS.map((world) => passIn(lab, world));
+    const quantities = found.flatMap((one) => one.quantities);
     return {
-      sentences: [shift, closing, knownShare].map((q) => `${q.label}: ${quantityText(q)}.`),
-      quantities: [shift, closing, knownShare],
+      sentences: quantities.map((q) => `${q.label}: ${quantityText(q)}.`),
+      quantities,
       tables: [],
-      figures: [
-        {
-          ...{
-            kind: "lines",
-            name: "pass-at-k",
-            title: "pass@k before and after GRPO",
-            logX: true,
-          },
-          ...{ x: "k samples", y: "a right answer among k, %" },
-          caption:
-            "Held-out questions with at least one right answer among k samples, at the rollouts' " +
-            "settings. Where the curves meet at the right, training moved probability onto answers " +
-            "that were there; a gap that stays would be new knowledge, or new access to it.",
-          series: (["before", "after"] as const).map((when) => ({
-            name: when,
-            points: ks.map((k) => {
-              const found = meanOf({ id: "", label: "" }, rowsAt(k, k), (row) => row[when]);
-              return { x: k, y: found.estimate!, low: found.low!, high: found.high! };
-            }),
-          })),
-        },
-      ],
+      figures: found.map(({ figure }) => figure),
       cautions: [
         "Which k equals which depends on how strongly the world suppresses its facts. What was " +
           "available of the paper gives these numbers at second hand.",
@@ -84,6 +48,60 @@ export const experiment: Experiment = {
     };
   },
 };
+
+function passIn(lab: Lab, { name, suffix, figure, runs }: (typeof WORLDS)[number]) {
+  const own = runs(lab.scale).map((settings) => lab.run(settings));
+  const { passAtKSamples: n, passAtK: ks } = own[0]!.config.evaluate;
+  const rowsAt = (beforeK: number, afterK: number): Pooled[] =>
+    poolRuns(own, {
+      before: ({ passesBefore }: HeldOut) => passAtK(n, passesBefore, beforeK),
+      after: ({ passesAfter }: HeldOut) => passAtK(n, passesAfter, afterK),
+    });
+  const what = (id: string, label: string) => ({
+    ...{ id: `${id}${suffix}`, label: `${label}, ${name}` },
+  });
+  const shift = estimate(
+    { ...what("pass.shift", "pass@2 after minus pass@16 before"), unit: "points" },
+    rowsAt(16, 2).map(gain),
+    ([mean]) => 100 * mean!,
+  );
+  const [narrow, wide] = [rowsAt(1, 1), rowsAt(n, n)];
+  const closing = estimate(
+    { ...what("pass.closing", `gap at k = ${n} over the gap at 1`), unit: "ratio" },
+    narrow.map((row, i) => ({
+      ...gain(row),
+      values: [...gain(row).values, ...gain(wide[i]!).values],
+    })),
+    ([one, all]) => all! / one!,
+  );
+  const repaired = poolRuns(own).filter((row) => row.before === 0 && row.after > 0.5);
+  const known = meanOf(
+    what("pass.known", "repaired questions with a right answer among 128 before"),
+    repaired,
+    ({ question }) => Number(question.accessible > 0),
+  );
+  const [value, low, high] = [known.estimate, known.low, known.high].map((x) =>
+    x === null ? null : x / 100,
+  );
+  const share: Quantity = { ...known, unit: "ratio", estimate: value!, low: low!, high: high! };
+  const lines: Lines = {
+    ...{ kind: "lines", name: figure, logX: true },
+    title: `pass@k before and after GRPO: ${name}`,
+    ...{ x: "k samples", y: "a right answer among k, %" },
+    caption:
+      "Held-out questions with at least one right answer among k samples, at the rollouts' " +
+      "settings. Where the curves meet at the right, training moved probability onto answers " +
+      "that were there; a gap that stays would be new knowledge, or new access to it.",
+    series: (["before", "after"] as const).map((when) => ({
+      name: when,
+      points: ks.map((k) => {
+        const mean = meanOf({ id: "", label: "" }, rowsAt(k, k), (row) => row[when]);
+        return { x: k, y: mean.estimate!, low: mean.low!, high: mean.high! };
+      }),
+    })),
+  };
+  return { quantities: [shift, closing, share], figure: lines };
+}
 
 const gain = ({ world, entity, before, after }: Pooled) => ({
   ...{ world, entity },

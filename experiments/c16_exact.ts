@@ -5,17 +5,18 @@ import type { Experiment } from "./claim.ts";
 import { meanCurve } from "./curve.ts";
 import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
+import { grpo, methodRuns } from "./methods.ts";
 import { gainOf, pool, ratioOfGains } from "./pooled.ts";
 import type { Lines } from "./report/figures.ts";
 import { quantityText } from "./report/model.ts";
-import { oneSeed, runsOf, type Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
 
 const REWARDS = ["alias", "exact"] as const;
 type Name = (typeof REWARDS)[number];
 const LABELS = { alias: "any name counts", exact: "the gold text alone counts" } as const;
 
 const rewardRuns = (scale: Scale, reward: Name) =>
-  runsOf(oneSeed(scale), "names", { method: "grpo", reward });
+  methodRuns(oneSeed(scale), "names", grpo, { reward });
 const runs = (scale: Scale) => REWARDS.flatMap((reward) => rewardRuns(scale, reward));
 
 export const experiment: Experiment = {

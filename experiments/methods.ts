@@ -52,3 +52,7 @@ export function methodRuns(
   const optimizer = rate === undefined ? {} : { optimizer: { learningRate: rate } };
   return runsOf(once ? oneSeed(scale) : scale, kind, merged(settings, optimizer, ...changes));
 }
+
+/** GRPO where answers have several words and names, of which the reward accepts any. */
+export const namesRuns = (scale: Scale): PartialConfig[] =>
+  methodRuns(oneSeed(scale), "names", grpo, { reward: "alias" });
