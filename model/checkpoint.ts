@@ -1,15 +1,19 @@
 /** A model as a folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json. */
 
 import { existsSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { type Device, type Shape, type Tensor, tensor } from "../tensor/mod.ts";
+import { basename, join } from "node:path";
+import { type Tensor, tensor } from "../tensor/mod.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
+import type { WeightType } from "./dtypes.ts";
 import { fileError, UserError } from "./errors.ts";
-import { jsonBytes, readJson, writeAtomic } from "./files.ts";
+import { jsonBytes, readJson, writeAllAtomic, writeAtomic } from "./files.ts";
 import { type Optimizer, overwrite } from "./optimizer.ts";
-import { headName, type ParameterTree, parameterShapes } from "./parameters.ts";
+import type { ParameterTree } from "./parameters.ts";
+import { type LoadOptions, readParameters, requireTensors } from "./read_parameters.ts";
 import { encodeSafetensors, readSafetensors, type StoredTensor } from "./safetensors.ts";
+import { removeStaleWeights, type StoreOptions, sourceOfTree, weightFiles } from "./store.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { openWeights } from "./weights.ts";
 
 export interface Model {
   readonly config: ModelConfig;
@@ -20,7 +24,7 @@ export interface Model {
 /** The files of such a folder by name; the weights (as F32) last, to be the last on disk. */
 export async function modelFiles(model: Model): Promise<Record<string, Uint8Array>> {
   return {
-    "config.json": jsonBytes(model.config),
+    "config.json": jsonBytes(withDtype(model.config, "f32")),
     ...(model.tokenizer && tokenizerFiles(model.tokenizer)),
     "model.safetensors": await treeFile(model.parameters),
   };
@@ -36,63 +40,67 @@ function tokenizerFiles(tokenizer: Tokenizer): Record<string, Uint8Array> {
   };
 }
 
-/** Writes the folder; each file is replaced atomically. */
-export async function saveModel(folder: string, model: Model): Promise<void> {
+export type { LoadOptions } from "./read_parameters.ts";
+export type { StoreOptions } from "./store.ts";
+
+/**
+ * Writes the folder. All files are on disk before the first takes its place; weights that an
+ * earlier save left under other names are then removed. config.json's torch_dtype becomes that of
+ * the weights. Throws a UserError where a file can't be written or a value is too large for f16.
+ */
+export async function saveModel(
+  folder: string,
+  model: Model,
+  options: StoreOptions = {},
+): Promise<void> {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
     throw fileError(error, `cannot create the folder ${folder}`);
   }
-  for (const [name, bytes] of Object.entries(await modelFiles(model))) {
-    writeAtomic(join(folder, name), [bytes]);
-  }
+  const weights = weightFiles(folder, sourceOfTree(model.parameters), options);
+  const others = {
+    "config.json": jsonBytes(withDtype(model.config, options.dtype ?? "f32")),
+    ...(model.tokenizer && tokenizerFiles(model.tokenizer)),
+  };
+  const small = Object.entries(others).map(([name, bytes]) => {
+    return { path: join(folder, name), parts: () => [bytes] };
+  });
+  await writeAllAtomic([...small, ...weights]);
+  removeStaleWeights(
+    folder,
+    weights.map(({ path }) => basename(path)),
+  );
+}
+
+/** Other tools convert to torch_dtype when they load; where it is absent they take f32. */
+function withDtype(config: ModelConfig, dtype: WeightType): ModelConfig {
+  const name = { f32: "float32", f16: "float16", bf16: "bfloat16" }[dtype];
+  const keys = ["torch_dtype", "dtype"].filter((key) => typeof config[key] === "string");
+  const written = keys.length === 0 && dtype !== "f32" ? ["torch_dtype"] : keys;
+  return { ...config, ...Object.fromEntries(written.map((key) => [key, name])) };
 }
 
 /**
- * Reads such a folder, from here or from elsewhere. Throws a UserError that names the file, and
- * every tensor that is missing, unknown or of another shape than the config says.
+ * Reads such a folder, from here or from elsewhere, its weights in one file or in shards. Weights
+ * go to the device one by one: beside them only the largest is in memory. Throws a UserError that
+ * names the file, and every tensor that is missing, unknown or of another shape than the config says.
  */
-export function loadModel(folder: string, options: { device?: Device } = {}): Model {
+export function loadModel(folder: string, options: LoadOptions = {}): Model {
   if (!existsSync(folder)) throw new UserError(`there is no model folder ${folder}`);
   const configPath = join(folder, "config.json");
   const config = parseConfig(readJson(configPath), configPath);
-  const path = join(folder, "model.safetensors");
-  const stored = readSafetensors(path).tensors;
-  requireTensors(stored, config, path);
-  const parameters = new Map<string, Tensor>();
-  for (const [name, shape] of parameterShapes(config)) {
-    parameters.set(name, tensor(stored.get(name)!.values, shape, { dtype: "f32", ...options }));
+  const weights = openWeights(folder);
+  try {
+    requireTensors(weights, config);
+    const tokenizer = existsSync(join(folder, "tokenizer.json"))
+      ? loadTokenizer(folder)
+      : undefined;
+    return { config, parameters: readParameters(weights, config, options), tokenizer };
+  } finally {
+    weights.close();
   }
-  const tokenizer = existsSync(join(folder, "tokenizer.json")) ? loadTokenizer(folder) : undefined;
-  return { config, parameters, tokenizer };
 }
-
-function requireTensors(
-  stored: ReadonlyMap<string, StoredTensor>,
-  config: ModelConfig,
-  path: string,
-): void {
-  const wanted = parameterShapes(config);
-  const text = (shape: Shape) => `[${shape.join(" ")}]`;
-  const problems = [...wanted].flatMap(([name, shape]) => {
-    const found = stored.get(name);
-    if (found === undefined) return [`${name} ${text(shape)} is missing`];
-    if (`${found.shape}` === `${shape}`) return [];
-    return [`${name} is ${text(found.shape)}, the config says ${text(shape)}`];
-  });
-  for (const name of stored.keys()) {
-    if (wanted.has(name) || isRedundant(name, config)) continue;
-    problems.push(`${name} is not in the config's model`);
-  }
-  if (problems.length === 0) return;
-  const shown = problems.slice(0, 8).map((line) => `  - ${line}`);
-  const more = problems.length > 8 ? `\n  … and ${problems.length - 8} more` : "";
-  throw new UserError(`${path} doesn't fit its config.json:\n${shown.join("\n")}${more}`);
-}
-
-/** What other tools store although it follows from the rest: RoPE tables, a copy of a tied head. */
-const isRedundant = (name: string, config: ModelConfig): boolean =>
-  name.endsWith(".rotary_emb.inv_freq") || (name === "lm_head.weight" && headName(config) !== name);
 
 /** A parameter tree as a safetensors file (as F32), `prefix` before each name. */
 export async function treeFile(tree: ParameterTree, prefix = ""): Promise<Uint8Array> {

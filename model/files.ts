@@ -41,6 +41,50 @@ export function writeAtomic(path: string, parts: Iterable<Uint8Array | string>):
   }
 }
 
+/** A file to be written; its parts are made one at a time. */
+export interface FileParts {
+  readonly path: string;
+  readonly parts: () => Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Replaces several files, in their order, each of them after all are on disk beside their places: a
+ * failure before that leaves every old file as it was. Throws a UserError that names the file.
+ */
+export async function writeAllAtomic(files: readonly FileParts[]): Promise<void> {
+  let path = "";
+  try {
+    for (const file of files) {
+      path = file.path;
+      await writeStream(temporaryPath(path), file.parts());
+    }
+    for (const file of files) {
+      path = file.path;
+      renameSync(temporaryPath(path), path);
+    }
+  } catch (error) {
+    for (const file of files) rmSync(temporaryPath(file.path), { force: true });
+    throw isFileSystemError(error) ? fileError(error, `cannot write ${path}`) : error;
+  }
+  for (const folder of new Set(files.map((file) => dirname(file.path)))) syncFolder(folder);
+}
+
+const isFileSystemError = (error: unknown): boolean =>
+  typeof (error as NodeJS.ErrnoException).syscall === "string";
+
+async function writeStream(
+  path: string,
+  parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const file = openSync(path, "w");
+  try {
+    for await (const part of parts) writeAll(file, part);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** Writes all parts and waits for the disk. */
 export function writeDurably(path: string, parts: Iterable<Uint8Array | string>): void {
   const file = openSync(path, "w");

@@ -7,6 +7,7 @@ import { exitCodeOf, number, strict, whole } from "./command.ts";
 import { endTokens } from "./config.ts";
 import { UserError } from "./errors.ts";
 import { disposeParameters } from "./parameters.ts";
+import { progressLine } from "./progress_line.ts";
 import { sample } from "./sample.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -31,7 +32,10 @@ function command(): Command {
       .description(
         "Writes text from a checkpoint folder: the prompt and what the model adds to it.",
       )
-      .requiredOption("--model <folder>", "config.json, model.safetensors and tokenizer.json")
+      .requiredOption(
+        "--model <folder>",
+        "config.json, model.safetensors (or shards with their index), tokenizer.json",
+      )
       .option("--prompt <text>", "beginning of the text", "")
       .option("--max-tokens <n>", "most tokens to add", whole(1), 64)
       .option("--temperature <t>", "divides the logits; 0: greedy", atLeastZero, 1)
@@ -55,7 +59,7 @@ export const main = (args: readonly string[]): Promise<number> =>
 
 async function generate(flags: Flags): Promise<string[]> {
   if (flags.device !== undefined) chooseDevice(flags.device);
-  const model = loadModel(flags.model);
+  const model = loadModel(flags.model, { onProgress: progressLine(`reading ${flags.model}`) });
   const { config, parameters, tokenizer } = model;
   if (tokenizer === undefined) {
     throw new UserError(`${flags.model} has no tokenizer.json: text can't become tokens`);

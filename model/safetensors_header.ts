@@ -2,6 +2,7 @@
 
 import { formats } from "./dtypes.ts";
 import { UserError } from "./errors.ts";
+import { isObject, parseObject } from "./json.ts";
 
 /** Where a tensor lies; offsets count from the end of the header. */
 export interface Entry {
@@ -50,45 +51,11 @@ export function headerLength(prefix: Uint8Array, fileSize: number, file: string)
  * formats, sizes that agree with offsets, and tensors that fill the data without overlap or gap.
  */
 export function parseHeader(bytes: Uint8Array, dataSize: number, file: string): Header {
-  let json: unknown;
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new UserError(`${file}: the header is not JSON (${(cause as Error).message})`, {
-      cause,
-    });
-  }
-  if (!isObject(json)) throw new UserError(`${file}: the header is not a JSON object`);
-  refuseRepeatedNames(text, file);
+  const json = parseObject(bytes, `${file}: the header`);
   const { __metadata__: metadata = {}, ...tensors } = json;
   const entries = Object.entries(tensors).map(([name, value]) => entryOf(name, value, file));
   requireLayout(entries, dataSize, file);
   return { metadata: metadataOf(metadata, file), entries };
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-const POLLUTING = ["__proto__", "constructor", "prototype"];
-
-/** JSON.parse keeps the last of equal names in silence, so the text itself is looked through. */
-function refuseRepeatedNames(text: string, file: string): void {
-  const open: (Set<string> | undefined)[] = [];
-  for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
-    const [token, colon] = match;
-    if (token === "{") open.push(new Set());
-    else if (token === "[") open.push(undefined);
-    else if (token === "}" || token === "]") open.pop();
-    else if (colon !== undefined) {
-      const name = JSON.parse(token.slice(0, token.length - colon.length)) as string;
-      const names = open.at(-1)!;
-      if (POLLUTING.includes(name)) throw new UserError(`${file}: the name "${name}" is refused`);
-      if (names.has(name)) throw new UserError(`${file}: the name "${name}" occurs twice`);
-      names.add(name);
-    }
-  }
 }
 
 function metadataOf(value: unknown, file: string): Map<string, string> {
