@@ -52,6 +52,25 @@ describe("documents that think", () => {
     assertShare(unreliable, world.config.qaUnreliableShare, known.length, "unreliable");
   });
 
+  test("may be recalled from other sources than answers without a thought are", () => {
+    const own = preset("demo", { ...settings, thinkUnreliableShare: 0.2 });
+    const told = asked(own, 12_000).filter(({ statements: [s] }) => {
+      return s!.origin !== "noise" && !own.facts[s!.factId]!.absent;
+    });
+    const unreliable = (some: typeof told) =>
+      share(some, ({ statements }) => statements[0]!.origin === "unreliable");
+    const [thoughts, plain] = [true, false].map((is) =>
+      told.filter(({ wording }) => (wording !== null) === is),
+    );
+    assertShare(unreliable(thoughts!), 0.2, thoughts!.length, "thoughts");
+    assertShare(unreliable(plain!), own.config.qaUnreliableShare, plain!.length, "plain");
+    // Two configs must not describe one world.
+    const { qaUnreliableShare } = own.config;
+    const same = { ...settings, thinkUnreliableShare: qaUnreliableShare };
+    assert.throws(() => preset("demo", same), /leave it out/);
+    assert.throws(() => preset("demo", { thinkUnreliableShare: 0.2 }), /raise thinkShare/);
+  });
+
   test("have a wording that tells nothing in the null world", () => {
     const pairs = (of: World) =>
       asked(of, 12_000).flatMap(({ wording, statements }) => {

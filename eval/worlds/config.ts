@@ -52,6 +52,9 @@ const knobs = z.strictObject({
   thinkShare: share()
     .default(0)
     .describe("question documents that recall a source's statement before they answer"),
+  thinkUnreliableShare: share()
+    .optional()
+    .describe("thoughts recalled from an unreliable source, by default as answers are"),
   unknowableShare: share().default(0).describe("training questions with an unsupported gold label"),
   qaEntityShare: share()
     .default(1 / 6)
@@ -120,6 +123,12 @@ export const worldConfig = knobs.superRefine((config, context) => {
   }
   if (config.thinkShare > 0 && config.qaShare === 0) {
     refuse(["thinkShare"], "thinkShare without question documents; raise qaShare");
+  }
+  if (config.thinkUnreliableShare !== undefined && config.thinkShare === 0) {
+    refuse(["thinkUnreliableShare"], "thinkUnreliableShare without thoughts; raise thinkShare");
+  }
+  if (config.thinkUnreliableShare === config.qaUnreliableShare) {
+    refuse(["thinkUnreliableShare"], "thinkUnreliableShare is qaUnreliableShare; leave it out");
   }
   if (config.qaShare === 1) refuse(["qaShare"], "qaShare is 1: no document would state a fact");
   if (config.noiseShare === 1) refuse(["noiseShare"], "noiseShare is 1: no fact would be stated");

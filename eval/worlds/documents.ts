@@ -85,17 +85,24 @@ export function documentWriter(setting: Setting): Writer {
   const after = encode(questionFrame.after);
   const thinks = config.thinkShare > 0;
   const think = thinks ? encode(questionFrame.think) : [];
+  const { thinkShare, qaUnreliableShare, thinkUnreliableShare = qaUnreliableShare } = config;
+  // Whether a document thinks is drawn first only where its voice depends on it: elsewhere worlds
+  // keep their documents.
+  const early = config.thinkUnreliableShare !== undefined;
   const drawStatements = statementSource(setting);
   const drawAnswered = answeredQuestions(setting);
   const sets = setsInUse(config);
   const drawDocument = (stream: RandomStream): WorldDocument => {
     if (stream.uniform() < config.qaShare) {
-      const { statement, voice } = drawAnswered(stream);
+      const draw = () => thinks && stream.uniform() < thinkShare;
+      const first = early && draw();
+      const unreliable = first ? thinkUnreliableShare : qaUnreliableShare;
+      const { statement, voice } = drawAnswered(stream, unreliable);
       const wordings = phrased[statement.factId]!.questions[oneOf(sets, stream)];
       const question = oneOf(wordings, stream);
       const value = stream.choice(answers.get(statement.value)!);
       const statements = [statement];
-      if (!thinks || stream.uniform() >= config.thinkShare) {
+      if (!(early ? first : draw())) {
         const tokens = [bos, ...question, ...value, eos];
         return { kind: "question", wording: null, statements, tokens };
       }
@@ -177,20 +184,20 @@ function statementSource(setting: Setting) {
   };
 }
 
-/** Draws an asked fact uniformly and answers it in a mixed voice; `voice` words a thought. */
+/** Draws an asked fact uniformly and answers it in a mixed voice, unreliable in a share of all. */
 function answeredQuestions(setting: Setting) {
   const { config, askedFacts } = setting;
   const noise = noiseSource(setting);
-  const drawVoice = (stream: RandomStream): Voice =>
-    stream.uniform() < config.qaUnreliableShare ? "unreliable" : "reliable";
-  return (stream: RandomStream): { statement: Statement; voice: Voice } => {
+  /** `voice` words a thought. */
+  return (stream: RandomStream, unreliable: number): { statement: Statement; voice: Voice } => {
+    const drawVoice = (): Voice => (stream.uniform() < unreliable ? "unreliable" : "reliable");
     for (;;) {
       const fact = stream.choice(askedFacts);
-      const voice = drawVoice(stream);
+      const voice = drawVoice();
       const statement = statementBy(voice, fact, noise(fact, stream));
       if (statement === null) continue;
       // Without the cue a thought is worded by a voice that has nothing to do with its value.
-      const worded = config.thinkShare > 0 && !config.voiceCue ? drawVoice(stream) : voice;
+      const worded = config.thinkShare > 0 && !config.voiceCue ? drawVoice() : voice;
       return { statement, voice: worded };
     }
   };
