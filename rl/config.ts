@@ -4,6 +4,7 @@ import { type WorldConfig, worldConfig } from "../eval/worlds/config.ts";
 import { setsInUse } from "../eval/worlds/question_sets.ts";
 import { configHash } from "./hash.ts";
 import {
+  above0,
   betas,
   clipNorm,
   count,
@@ -42,7 +43,7 @@ export type PresetName = (typeof presetNames)[number];
 
 /** The ways to train: a new one adds its name here, its settings to method_config.ts. */
 export const methods = ["grpo", "ppo", "sft", "dpo", "rft"] as const;
-export const rewards = ["exact", "alias", "normalised", "noisy", "random"] as const;
+export const rewards = ["exact", "alias", "normalised", "noisy", "random", "llm"] as const;
 
 /** Part of the key of a cached base model: raise it when pre-training changes its outcome. */
 export const pretrainingVersion = 2;
@@ -132,6 +133,27 @@ const rewardNoise = z
   })
   .describe("the imperfect rewards");
 
+// No defaults here: a run without a judge has no such group, so that its hash is what it was before
+// there were judges. What is absent is decided in judge_reward.ts.
+const judge = z
+  .strictObject({
+    url: z.string().min(1).optional().describe("OpenAI-compatible server of --reward llm"),
+    model: z.string().min(1).optional().describe("The judging model's name there"),
+    cache: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("File of verdicts, to share between runs; none: verdicts.jsonl of the run"),
+    offline: z.boolean().optional().describe("Read the cache alone: what it lacks is no verdict"),
+    concurrency: count("Answers judged at a time; none: 16").optional(),
+    requestsPerMinute: above0("Calls begun in a minute; none: no limit").optional(),
+    timeoutSeconds: above0("Longest wait for one verdict; none: 60").optional(),
+    patienceSeconds: above0("How long a judge may be down; none: 600").optional(),
+  })
+  .optional()
+  .transform((given) => (given && Object.keys(given).length > 0 ? given : undefined))
+  .describe("the model that judges answers (--reward llm); its key: OPENAI_API_KEY");
+
 /** The settings alone: what becomes flags, keys of the JSON file, and documentation. */
 export const trainShape = z.strictObject({
   preset: z.enum(presetNames).default("smoke").describe("Named starting point"),
@@ -178,6 +200,7 @@ export const trainShape = z.strictObject({
   rft: rft.prefault({}),
   dpo: dpo.prefault({}),
   rewardNoise: rewardNoise.prefault({}),
+  judge,
   evaluate: evaluate.prefault({}),
   checkpoint: checkpoint.prefault({}),
   track: track.prefault({}),
@@ -232,6 +255,7 @@ export function contradictions(config: TrainConfig): string[] {
     ...samplingProblems(config),
     ...methodProblems(config),
     ...scheduleProblems(config),
+    ...judgeProblems(config),
   ];
 }
 
@@ -295,6 +319,23 @@ function scheduleProblems({ world, pretrain, warmStart }: TrainConfig): string[]
     [
       world.qaShare === 0 && warmStart.steps === 0,
       "world.qaShare 0 without warmStart.steps: nothing teaches the base model what a question is",
+    ],
+  );
+}
+
+function judgeProblems({ reward, judge }: TrainConfig): string[] {
+  const given = Object.keys(judge ?? {}).map((name) => `judge.${name}`);
+  const { url, model, cache, offline } = judge ?? {};
+  return when(
+    [reward !== "llm" && given.length > 0, `${given} with reward ${reward}: set reward to llm`],
+    [reward === "llm" && model === undefined, "reward llm needs judge.model: who judges"],
+    [
+      reward === "llm" && url === undefined && !offline,
+      "reward llm needs judge.url: an OpenAI-compatible server such as http://localhost:8000/v1",
+    ],
+    [
+      reward === "llm" && offline === true && cache === undefined,
+      "judge.offline needs judge.cache",
     ],
   );
 }

@@ -14,7 +14,7 @@ export const betas = (text: string) =>
   z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).describe(text);
 export const clipNorm = () => z.number().gt(0).default(1).describe("Largest global gradient norm");
 const least0 = (text: string) => z.number().min(0).describe(text);
-const above0 = (text: string) => z.number().gt(0).describe(text);
+export const above0 = (text: string) => z.number().gt(0).describe(text);
 const aggregation = () =>
   z
     .enum(["tokenMean", "sequenceMean", "fixedLength"])

@@ -8,6 +8,7 @@ import { normalisedJudge } from "../eval/judge/normalised.ts";
 import type { TaskQuestion } from "../eval/task.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
+import { UserError } from "./user_error.ts";
 
 /** One answer of one rollout: `draw` tells the rollouts of a run apart. */
 export type Reward = (
@@ -16,7 +17,28 @@ export type Reward = (
   draw: { step: number; row: number },
 ) => Judgement;
 
-/** The reward that `config` names. Held-out accuracy is always judged by `aliasJudge`. */
+/** An answer to be paid together with others. */
+export interface Given {
+  readonly question: TaskQuestion;
+  readonly answer: string;
+}
+
+/** A reward whose verdicts take a server's time: it pays all answers of a step at once. */
+export interface BatchReward {
+  readonly payAll: (answers: readonly Given[]) => Promise<readonly Judgement[]>;
+}
+
+/** What each of the answers is paid, in their order. */
+export async function pay(
+  reward: Reward | BatchReward,
+  answers: readonly Given[],
+  step: number,
+): Promise<readonly Judgement[]> {
+  if (typeof reward !== "function") return reward.payAll(answers);
+  return answers.map(({ question, answer }, row) => reward(question, answer, { step, row }));
+}
+
+/** The rule that `config` names (`openReward` has the judges too). Held-out accuracy is always judged by `aliasJudge`. */
 export function rewardOf(config: TrainConfig): Reward {
   const { falsePositive, falseNegative, randomRate } = config.rewardNoise;
   const seed = seedsOf(config).rl;
@@ -31,6 +53,8 @@ export function rewardOf(config: TrainConfig): Reward {
       return judged(noisyJudge(aliasJudge, { falsePositive, falseNegative, seed }));
     case "random":
       return randomReward(seed, randomRate);
+    case "llm":
+      throw new UserError("reward llm is no rule: it asks a server, which openReward opens");
   }
 }
 

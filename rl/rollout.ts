@@ -5,7 +5,7 @@ import type { Judgement } from "../eval/judge/judge.ts";
 import type { Task, TaskQuestion } from "../eval/task.ts";
 import { sample } from "../model/sample.ts";
 import { randomStream } from "../tensor/mod.ts";
-import type { Reward } from "./reward.ts";
+import { type BatchReward, pay, type Reward } from "./reward.ts";
 
 export interface Rollout {
   readonly question: TaskQuestion;
@@ -77,7 +77,7 @@ export async function rollOut(
   model: Model,
   task: Task,
   questions: readonly TaskQuestion[],
-  reward: Reward,
+  reward: Reward | BatchReward,
   options: RolloutOptions,
 ): Promise<Rollout[]> {
   const { groupSize, temperature, maxNewTokens, seed, step } = options;
@@ -95,11 +95,13 @@ export async function rollOut(
       rowsPerBatch: 1024,
     },
   );
-  return samples.tokens.map((tokens, row) => {
-    const question = questions[Math.floor(row / groupSize)]!;
-    const text = task.answerText(tokens);
-    const judgement = reward(question, text, { step, row });
-    const [logProbs, finished] = [samples.logProbs[row]!, samples.finished[row]!];
+  const given = samples.tokens.map((tokens, row) => {
+    return { question: questions[Math.floor(row / groupSize)]!, answer: task.answerText(tokens) };
+  });
+  const judgements = await pay(reward, given, step);
+  return given.map(({ question, answer: text }, row) => {
+    const [tokens, logProbs] = [samples.tokens[row]!, samples.logProbs[row]!];
+    const [finished, judgement] = [samples.finished[row]!, judgements[row]!];
     return { question, tokens, logProbs, finished, text, judgement };
   });
 }

@@ -5,7 +5,7 @@ import type { Task, TaskQuestion } from "../../eval/task.ts";
 import type { Optimizer } from "../../model/optimizer.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
 import type { TrainConfig } from "../config.ts";
-import type { Reward } from "../reward.ts";
+import type { BatchReward, Reward } from "../reward.ts";
 import type { Rollout } from "../rollout.ts";
 
 /** What a method carries from step to step beside the policy: a checkpoint holds all of it. */
@@ -32,7 +32,7 @@ export interface StepContext {
   readonly memory: Memory;
   /** The training questions. */
   readonly questions: readonly TaskQuestion[];
-  readonly reward: Reward;
+  readonly reward: Reward | BatchReward;
   /** Number of the step, from 0: with the seed it decides all that is random. */
   readonly step: number;
   readonly seed: number;

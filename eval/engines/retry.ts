@@ -1,0 +1,184 @@
+/** Calls to a server that may fail: which failures can pass, how long to wait, when to give up. */
+
+import { UserError } from "../../model/errors.ts";
+
+/**
+ * What went wrong with one call. status: an HTTP status that is no success. connection: refused,
+ * reset, cut off in the middle of the body. time-out: no answer in time. nonsense: an answer that
+ * is not what the interface promises.
+ */
+export type FailureKind = "status" | "connection" | "time-out" | "nonsense";
+
+export class CallFailure extends Error {
+  override readonly name = "CallFailure";
+  readonly kind: FailureKind;
+  readonly status: number | undefined;
+  /** What the server asks to wait, in seconds. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    kind: FailureKind,
+    message: string,
+    options: { status?: number; retryAfter?: number | undefined; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.kind = kind;
+    this.status = options.status;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** Whether the same call may succeed later. */
+  get mayPass(): boolean {
+    if (this.kind !== "status") return true;
+    const status = this.status ?? 0;
+    return [408, 409, 425, 429].includes(status) || (status >= 500 && status !== 501);
+  }
+}
+
+/** Time and chance, to be replaced in tests. */
+export interface Clock {
+  /** Milliseconds that only grow. */
+  readonly now: () => number;
+  readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
+  /** In [0, 1). Decides waits alone, never a result. */
+  readonly chance: () => number;
+}
+
+export const realClock: Clock = {
+  now: () => performance.now(),
+  sleep: (milliseconds, signal) =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const stop = () => {
+        clearTimeout(timer);
+        reject(signal!.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", stop);
+        resolve();
+      }, milliseconds);
+      signal?.addEventListener("abort", stop, { once: true });
+    }),
+  chance: () => Math.random(),
+};
+
+export interface Patience {
+  /** How long a server may be down before a call is given up, in seconds. */
+  readonly seconds: number;
+  /** The first wait; each further one is twice as long, up to `longest`, times 0.5 to 1. */
+  readonly first: number;
+  readonly longest: number;
+  /** Answers that are nonsense, before the call is given up. */
+  readonly nonsense: number;
+}
+
+export const usualPatience: Patience = { seconds: 600, first: 0.5, longest: 30, nonsense: 3 };
+
+export interface RetryOptions {
+  /** "the judge at http://host:8000/v1": the subject of messages. */
+  readonly name: string;
+  readonly patience?: Partial<Patience>;
+  /** What is not lost when a call is given up, for its message. */
+  readonly kept?: string | undefined;
+  readonly print?: ((text: string) => void) | undefined;
+  readonly clock?: Clock;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Calls that share one server, and so one outage: it is told once when it begins, not once for each
+ * call that waits, and once when it is over.
+ */
+export class Retries {
+  readonly #options: RetryOptions;
+  readonly #patience: Patience;
+  readonly #clock: Clock;
+  #waiting = 0;
+  #told = false;
+  /** Calls that were made again, of all that succeeded in the end or did not. */
+  retried = 0;
+
+  constructor(options: RetryOptions) {
+    this.#options = options;
+    this.#patience = { ...usualPatience, ...options.patience };
+    this.#clock = options.clock ?? realClock;
+  }
+
+  /**
+   * The result of `attempt`, which throws a CallFailure. Those that may pass are waited out:
+   * exponentially longer with jitter, or as long as Retry-After says. Throws a UserError with the
+   * last failure where it can't pass, or the patience is used up.
+   */
+  async call<T>(attempt: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
+    const { signal } = this.#options;
+    const started = this.#clock.now();
+    let nonsense = 0;
+    for (let tries = 0; ; tries++) {
+      signal?.throwIfAborted();
+      try {
+        const result = await attempt(signal);
+        this.#recovered(tries);
+        return result;
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!(error instanceof CallFailure)) throw error;
+        if (error.kind === "nonsense") nonsense++;
+        const gone = (this.#clock.now() - started) / 1000;
+        const wait = this.#wait(tries, error);
+        const over = gone + wait > this.#patience.seconds;
+        if (!error.mayPass || over || nonsense >= this.#patience.nonsense) {
+          throw this.#given(error, tries + 1, gone, over ? wait : undefined);
+        }
+        this.retried++;
+        this.#tell(error);
+        this.#waiting += tries === 0 ? 1 : 0;
+        await this.#clock.sleep(wait * 1000, signal);
+      }
+    }
+  }
+
+  /** Seconds until the next try. */
+  #wait(tries: number, { retryAfter }: CallFailure): number {
+    const { first, longest } = this.#patience;
+    const backoff = Math.min(longest, first * 2 ** tries) * (0.5 + 0.5 * this.#clock.chance());
+    return Math.max(backoff, retryAfter ?? 0);
+  }
+
+  #tell({ message }: CallFailure): void {
+    if (this.#told) return;
+    this.#told = true;
+    const { name, print } = this.#options;
+    print?.(`${name}: ${message}; trying again for up to ${this.#patience.seconds} s`);
+  }
+
+  #recovered(tries: number): void {
+    if (tries === 0) return;
+    this.#waiting = Math.max(0, this.#waiting - 1);
+    if (!this.#told || this.#waiting > 0) return;
+    this.#told = false;
+    this.#options.print?.(`${this.#options.name} answers again`);
+  }
+
+  #given(failure: CallFailure, tries: number, gone: number, wait: number | undefined): UserError {
+    const times = tries === 1 ? "" : ` (${tries} tries in ${Math.round(gone)} s)`;
+    const asked =
+      wait !== undefined && (failure.retryAfter ?? 0) >= wait
+        ? `; it asks to wait ${Math.round(wait)} s, longer than the patience of ${this.#patience.seconds} s`
+        : "";
+    const { name, kept } = this.#options;
+    const rest = kept === undefined ? "" : `; ${kept}`;
+    return new UserError(`${name}: ${failure.message}${times}${asked}${rest}`, { cause: failure });
+  }
+}
+
+/** Seconds that a Retry-After header asks for: a number, or a date; undefined where it is neither. */
+export function retryAfterSeconds(
+  header: string | null | undefined,
+  now = Date.now(),
+): number | undefined {
+  const text = header?.trim() ?? "";
+  if (text === "") return undefined;
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
+}
