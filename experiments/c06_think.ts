@@ -110,7 +110,9 @@ export const experiment: Experiment = {
       ],
       cautions: [
         "The thought here is one recited sentence, in either voice: an analogue of a chain of thought, " +
-          "not reasoning.",
+          "not reasoning. It helps as far as what is recited comes from reliable sources: that is a " +
+          "setting of this world (half of the thoughts); where thoughts are as unreliable as answers, " +
+          "reciting loses.",
         "With answers of one token a vote is the mode, which is the greedy answer but for noise.",
       ],
     };
