@@ -21,18 +21,26 @@ export const postJson = (url: string, body: unknown, options: CallOptions): Prom
 export const getJson = (url: string, options: CallOptions): Promise<unknown> =>
   callJson(url, { method: "GET" }, options);
 
+/** Posts `body` as JSON to what answers in words: any success will do. Throws a CallFailure. */
+export async function postAny(url: string, body: unknown, options: CallOptions): Promise<void> {
+  await successText(url, { method: "POST", body: JSON.stringify(body) }, options);
+}
+
 async function callJson(url: string, init: RequestInit, options: CallOptions): Promise<unknown> {
-  const { status, text, retryAfter } = await callText(url, init, options);
-  if (status < 200 || status > 299) {
-    const message = `HTTP ${status}${text === "" ? "" : `: ${excerpt(text)}`}`;
-    throw new CallFailure("status", message, { status, retryAfter });
-  }
+  const text = await successText(url, init, options);
   try {
     return JSON.parse(text);
   } catch (cause) {
     const what = text === "" ? "an empty answer" : `an answer that is no JSON: ${excerpt(text)}`;
     throw new CallFailure("nonsense", what, { cause });
   }
+}
+
+async function successText(url: string, init: RequestInit, options: CallOptions): Promise<string> {
+  const { status, text, retryAfter } = await callText(url, init, options);
+  if (status >= 200 && status <= 299) return text;
+  const message = `HTTP ${status}${text === "" ? "" : `: ${excerpt(text)}`}`;
+  throw new CallFailure("status", message, { status, retryAfter });
 }
 
 async function callText(url: string, init: RequestInit, options: CallOptions) {
