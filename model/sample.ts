@@ -6,6 +6,7 @@ import { type Cache, createCache, disposeCache, selectRows } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
 import { draw, type Row } from "./draw.ts";
 import { type Filters, requireFilters } from "./filters.ts";
+import { decodingRows } from "./memory.ts";
 import { disposePacked, type PackedWeights } from "./packed.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
 import { hidden, logits } from "./transformer.ts";
@@ -23,7 +24,7 @@ export interface SampleOptions extends Filters {
   readonly step?: number;
   /** The p of each prompt in the line above; default its index. */
   readonly promptIds?: readonly number[];
-  /** Sequences that are in work at a time; default 256. Does not change what is sampled. */
+  /** Sequences in work at a time, if memory allows; default 256. Does not change what is sampled. */
   readonly rowsPerBatch?: number;
 }
 
@@ -81,7 +82,9 @@ export async function sample(
   });
   const groups = [...distinct.values()];
   const lengths = groups.map(({ prompt }) => prompt.length);
-  const perPass = maxNewTokens === 1 ? rowsPerBatch : Math.ceil(rowsPerBatch / count);
+  const longest = Math.max(0, ...lengths) + maxNewTokens;
+  const together = decodingRows(config, longest, rowsPerBatch);
+  const perPass = maxNewTokens === 1 ? together : Math.ceil(together / count);
   const packed: PackedWeights | undefined = maxNewTokens > 1 ? new Map() : undefined;
   try {
     for (const run of byLength(lengths, perPass)) {

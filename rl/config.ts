@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { type WorldConfig, worldConfig } from "../eval/worlds/config.ts";
 import { setsInUse } from "../eval/worlds/question_sets.ts";
-import { configHash } from "./hash.ts";
+import { data, dataProblems, worldGroups } from "./data_config.ts";
+import { canonicalJson, configHash } from "./hash.ts";
 import {
   above0,
   betas,
@@ -38,12 +39,21 @@ export const presetNames = [
   "extraction",
   "paper-like",
   "null-paper-like",
+  "data",
 ] as const;
 export type PresetName = (typeof presetNames)[number];
 
 /** The ways to train: a new one adds its name here, its settings to method_config.ts. */
 export const methods = ["grpo", "ppo", "sft", "dpo", "rft"] as const;
-export const rewards = ["exact", "alias", "normalised", "noisy", "random", "llm"] as const;
+export const rewards = [
+  "exact",
+  "alias",
+  "normalised",
+  "contains",
+  "noisy",
+  "random",
+  "llm",
+] as const;
 
 /** Part of the key of a cached base model: raise it when pre-training changes its outcome. */
 export const pretrainingVersion = 2;
@@ -187,6 +197,7 @@ export const trainShape = z.strictObject({
     .default(false)
     .describe("The same bits on every runtime: products and sums are rounded one by one"),
   seeds: seeds.prefault({}),
+  data: data.describe("real questions and a real model, in place of a world and its own"),
   world: world.prefault({}),
   model: model.prefault({}),
   pretrain: pretrain.prefault({}),
@@ -249,14 +260,31 @@ function documentKnobs({ leakShare: _, ...world }: WorldConfig) {
 /** Settings that cannot hold together, one sentence each: which, why, and what to do. */
 export function contradictions(config: TrainConfig): string[] {
   return [
-    ...worldProblems(config),
+    ...dataProblems(config, config.data ? changedGroups(config) : []),
+    ...(config.data ? setProblems(config) : worldProblems(config)),
     ...deviceProblems(config),
     ...modelProblems(config.model),
     ...samplingProblems(config),
     ...methodProblems(config),
-    ...scheduleProblems(config),
+    ...(config.data ? [] : scheduleProblems(config)),
     ...judgeProblems(config),
   ];
+}
+
+/** The groups of a world's settings that are not at their defaults. */
+function changedGroups(config: TrainConfig): string[] {
+  const defaults = trainShape.parse({});
+  return worldGroups.filter(
+    (name) => canonicalJson(config[name]) !== canonicalJson(defaults[name]),
+  );
+}
+
+/** Question sets are a world's. */
+function setProblems({ train, evaluate }: TrainConfig): string[] {
+  const chosen = { train: train.questionSet, evaluate: evaluate.questionSet };
+  return Object.entries(chosen).flatMap(([group, set]) =>
+    set === null ? [] : [`${group}.questionSet ${set}: a question file has no such sets`],
+  );
 }
 
 function worldProblems(config: TrainConfig): string[] {
@@ -289,14 +317,14 @@ function deviceProblems(config: TrainConfig): string[] {
   );
 }
 
-function samplingProblems({ world, train, evaluate }: TrainConfig): string[] {
+function samplingProblems({ world, train, evaluate, data }: TrainConfig): string[] {
   const why =
     "a filter renormalises what the rollout samples from, but not the trainer's log-probabilities";
   const maxK = Math.max(...evaluate.passAtK);
   return when(
     [train.topP < 1, `train.topP ${train.topP} in training: ${why}; use 1`],
     [
-      world.facts === "invented" && train.maxNewTokens <= world.answerTokens,
+      data === undefined && world.facts === "invented" && train.maxNewTokens <= world.answerTokens,
       `train.maxNewTokens ${train.maxNewTokens} cuts off every answer of world.answerTokens ` +
         `${world.answerTokens} words and the <eos> behind it: use at least ${world.answerTokens + 1}`,
     ],

@@ -9,13 +9,14 @@ import {
   type Model,
   storedFacts,
 } from "../eval/accuracy.ts";
-import { aliasJudge } from "../eval/judge/alias.ts";
+import { rules } from "../eval/judge/rules.ts";
 import type { Task, TaskQuestion } from "../eval/task.ts";
 import { completionBatch } from "../model/batch.ts";
 import { routerLoads } from "../model/score.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
+import { heldOutRule } from "./data_config.ts";
 import type { Progress } from "./progress.ts";
-import { questionsOf, validationQuestions } from "./questions.ts";
+import { measuredTraining, questionsOf, validationQuestions } from "./questions.ts";
 
 /** A full measurement of one model on the held-out questions. Written to the run folder as JSON. */
 export interface Measurement {
@@ -28,7 +29,7 @@ export interface Measurement {
   readonly accessible: readonly number[];
   /** Exact probability that one sample is right, where all right answers are known. */
   readonly probability?: readonly number[] | undefined;
-  /** Greedy answers to the training questions: right or wrong. */
+  /** Greedy answers to the training questions (`measuredTraining`): right or wrong. */
   readonly trained: readonly boolean[];
 }
 
@@ -41,6 +42,7 @@ export interface BaseMeasurement extends Measurement {
 const PASS_AT_K_STEP = 1_000_000;
 const ACCESSIBILITY_STEP = 2_000_000;
 const TRAINING_STEP = 3_000_000;
+const VALIDATION_STEP = 4_000_000;
 
 export function asking<T extends Task>(
   model: Model,
@@ -49,7 +51,7 @@ export function asking<T extends Task>(
   config: TrainConfig,
 ): Asked<T> {
   const { maxNewTokens } = config.train;
-  return { model, task, questions, judge: aliasJudge, maxNewTokens };
+  return { model, task, questions, judge: rules[heldOutRule(config)], maxNewTokens };
 }
 
 export const accuracyOf = (answers: readonly { correct: boolean }[]): number =>
@@ -72,9 +74,7 @@ export async function measure(
   const greedy = await greedyAnswers(asked);
   const stored = await storedFacts(asked);
   const probability = task.stored && (await answerProbabilities(asked, temperature));
-  const trained = await greedyAnswers(
-    asking(model, task, questionsOf(task, config, "train"), config),
-  );
+  const trained = await greedyAnswers(asking(model, task, measuredTraining(task, config), config));
   const count = (samples: number, step: number, done: number) =>
     countCorrect(asked, {
       ...{ samples, temperature, seed, step },
@@ -93,12 +93,16 @@ export async function measure(
   };
 }
 
-/** Right answers among `accessibilitySamples` to each training question, at rollout settings. */
-export function accessibilityOfTraining(
+/**
+ * Right answers among `accessibilitySamples` to each training question, at rollout settings. Of a
+ * question file only where a stratum asks for it: it may hold tens of thousands.
+ */
+export async function accessibilityOfTraining(
   model: Model,
   task: Task,
   config: TrainConfig,
 ): Promise<number[]> {
+  if (config.data !== undefined && config.train.stratum === "all") return [];
   return countCorrect(asking(model, task, questionsOf(task, config, "train"), config), {
     samples: config.evaluate.accessibilitySamples,
     temperature: config.train.temperature,
@@ -109,7 +113,8 @@ export function accessibilityOfTraining(
 
 export interface Validation {
   readonly accuracy: number;
-  /** Mean probability of a right answer: breaks ties between checkpoints of equal accuracy. */
+  /** Mean probability of a right answer: breaks ties between checkpoints of equal accuracy. Where it
+   * is not known, the share of right ones among a few samples. */
   readonly probability: number;
   /** What checkpoints are selected by. */
   readonly score: number;
@@ -119,9 +124,26 @@ export interface Validation {
 export async function validate(model: Model, task: Task, config: TrainConfig): Promise<Validation> {
   const asked = asking(model, task, validationQuestions(task, config), config);
   const accuracy = accuracyOf(await greedyAnswers(asked));
-  const probabilities = await answerProbabilities(asked, config.train.temperature);
+  const { temperature } = config.train;
+  const probabilities = task.stored
+    ? await answerProbabilities(asked, temperature)
+    : await sampledShares(asked, config);
   const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
   return { accuracy, probability, score: accuracy + 1e-3 * probability };
+}
+
+const VALIDATION_SAMPLES = 4;
+
+async function sampledShares(asked: Asked, config: TrainConfig): Promise<number[]> {
+  const [samples, step] = [VALIDATION_SAMPLES, VALIDATION_STEP];
+  const { temperature } = config.train;
+  const counts = await countCorrect(asked, {
+    samples,
+    temperature,
+    seed: seedsOf(config).rl,
+    step,
+  });
+  return counts.map((right) => right / samples);
 }
 
 /** How even the loads of the experts are on questions and gold answers; empty without experts. */

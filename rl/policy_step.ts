@@ -56,7 +56,7 @@ export async function policyStep(
   settings: PolicySettings,
   { learningRate, reference }: { learningRate: number; reference: ParameterTree | undefined },
 ): Promise<PolicyReport> {
-  const micros = microBatches(answers);
+  const micros = microBatches(answers, policy.config);
   const update = await policyUpdate(policy, optimizer, micros, learningRate, (micro, parameters) =>
     microLoss({ ...policy, parameters }, micro, settings, reference),
   );

@@ -64,4 +64,16 @@ export const presets: Readonly<Record<PresetName, PartialConfig>> = {
     world: worldPresets["null-atlas"],
     train: { ...larger.train, maxNewTokens: 8 },
   },
+
+  // A real model on real questions: adapters, so that a step needs little memory beside the weights;
+  // fewer and longer answers. Not tuned: no large model was at hand.
+  data: {
+    train: { questionsPerStep: 16, groupSize: 8, maxNewTokens: 32 },
+    lora: { rank: 16 },
+    optimizer: { learningRate: 1e-4 },
+    evaluate: {
+      ...{ accessibilitySamples: 32, passAtKSamples: 32, passAtK: [1, 2, 4, 8, 16, 32] },
+      validationQuestions: 200,
+    },
+  },
 };

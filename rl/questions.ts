@@ -20,6 +20,15 @@ export function questionsOf(
   throw new RangeError(`there is no ${split} question: more entities are needed`);
 }
 
+/** Of a question file, training questions that a measurement asks: it may hold tens of thousands. */
+const MEASURED = 500;
+
+/** The training questions that are measured before and after: all of a world. */
+export function measuredTraining(task: Task, config: TrainConfig): readonly TaskQuestion[] {
+  const all = questionsOf(task, config, "train");
+  return config.data === undefined ? all : all.slice(0, MEASURED);
+}
+
 /** Validation questions: their entities are in neither the training nor the held-out half. */
 export function validationQuestions(task: Task, config: TrainConfig): readonly TaskQuestion[] {
   const { validationQuestions } = config.evaluate;

@@ -94,7 +94,7 @@ export function summarise(outcome: Outcome) {
         }),
       repair: repair.rows.map(({ bin, ...row }) => ({ bin: bin.label, ...row })),
       repairTrend: repair.trend,
-      byRelation: byGroup(outcome, ({ relationName }) => relationName),
+      byRelation: byGroup(outcome, ({ relationName }) => relationName || undefined),
       bySet: byGroup(outcome, ({ set }) => set),
       byStatus: byGroup(outcome, ({ status }) => status),
     },
@@ -157,6 +157,7 @@ export function* ledgerRows({ config, task, before, after, lastStep, firstSolved
     };
   }
   for (const [i, question] of questionsOf(task, config, "train").entries()) {
+    if (i >= before.trained.length && !firstSolved.has(question.id)) continue;
     yield {
       ...ledgerKey(question),
       accessible: before.trainAccessible[i],

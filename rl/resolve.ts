@@ -9,6 +9,7 @@ import {
   type TrainConfig,
   trainShape,
 } from "./config.ts";
+import { dataPlaceholder } from "./data_config.ts";
 import { type Field, fieldsOf, type JsonObject, textFromValue } from "./fields.ts";
 import {
   type CommandFlag,
@@ -34,6 +35,30 @@ export const commandFlags: readonly CommandFlag[] = [
   { flag: "--dry-run", placeholder: null, description: "Print the resolved run and stop" },
   helpFlag,
 ];
+
+/** Short names of settings that a run on real questions always gives. */
+export const shorthands: readonly (CommandFlag & { readonly stands: string })[] = [
+  {
+    ...{ flag: "--model", placeholder: "FOLDER", stands: "--data.model" },
+    description: "Train this model (--data.model)",
+  },
+  {
+    ...{ flag: "--data", placeholder: "FILE", stands: "--data.file" },
+    description: "… on these questions (--data.file)",
+  },
+  {
+    ...{ flag: "--lora", placeholder: "RANK", stands: "--lora.rank" },
+    description: "… by adapters of this rank (--lora.rank)",
+  },
+];
+
+function withoutShorthands(argv: readonly string[]): string[] {
+  return argv.map((word) => {
+    const [name] = word.split("=", 1);
+    const found = shorthands.find(({ flag }) => flag === name);
+    return found === undefined ? word : found.stands + word.slice(name!.length);
+  });
+}
 
 /** Where a setting's value comes from; "the default" is the schema's. */
 export type Origin = string;
@@ -66,7 +91,7 @@ interface Layer {
  */
 export function resolveConfig(argv: readonly string[]): Resolved {
   const fields = fieldsOf(trainShape);
-  const flags = parseFlags(argv, fields, commandFlags);
+  const flags = parseFlags(withoutShorthands(argv), fields, commandFlags);
   const problems = [...flags.problems];
   const resume = flags.command.get("--resume") ?? null;
   const out = flags.command.get("--out") ?? null;
@@ -111,7 +136,8 @@ export function resolveSettings(values: JsonObject): TrainConfig {
 
 /** The settings of a preset, with all that it leaves at the default. */
 export function presetConfig(preset: PresetName): TrainConfig {
-  return trainShape.parse({ ...presets[preset], preset });
+  const data = preset === "data" ? { data: dataPlaceholder } : {};
+  return trainShape.parse({ ...presets[preset], ...data, preset });
 }
 
 /** What --dry-run prints: each setting, where it comes from, and a command that repeats the run. */
@@ -151,18 +177,26 @@ export function trainHelp(preset: PresetName): string {
       "the\npreset. The file nests as the dots do: " +
       '{"grpo": {"clipLow": 0.1}}; a run\'s config.json will do.',
   };
-  return helpText(usage, trainShape, commandFlags, presetConfig(preset));
+  const first = commandFlags.slice(0, -1);
+  const all = [...shorthands, ...first, helpFlag];
+  const defaults = { ...presetConfig(preset), data: presetConfig("data").data };
+  return helpText(usage, trainShape, all, defaults);
 }
 
-/** The stored settings of a resumed run, or the preset that the other layers ask for. */
+/**
+ * The stored settings of a resumed run, or the preset that the other layers ask for; with a question
+ * file and no preset, "data".
+ */
 function baseLayer(resume: string | null, above: readonly Layer[]): Layer {
   if (resume !== null) {
     return { origin: `${resume}/config.json`, values: readRunConfig(resume).config };
   }
   const asked = above.map((layer) => layer.values.preset).filter((name) => name !== undefined);
+  const usual = above.some((layer) => layer.values.data !== undefined) ? "data" : "smoke";
   // An unknown preset is reported with all other wrong values; until then the default stands in.
-  const preset = presetNames.find((name) => name === asked.at(-1)) ?? "smoke";
-  return { origin: `preset ${preset}`, values: presets[preset] as JsonObject };
+  const preset = presetNames.find((name) => name === (asked.at(-1) ?? usual)) ?? "smoke";
+  const implied = preset === "data" ? { preset } : {};
+  return { origin: `preset ${preset}`, values: { ...presets[preset], ...implied } };
 }
 
 /** The settings of the recipe that the other layers ask for, if they do. */
@@ -215,14 +249,11 @@ function unknownKeys(values: JsonObject, fields: readonly Field[], at: string[] 
 /** The key of the group that holds a field at this depth, such as "grpo". */
 const groupKey = (field: Field, depth: number) => field.path.slice(0, depth + 1).join(".");
 
-/** Later layers win, setting by setting; nested objects that nobody fills become {}. */
+/** Later layers win, setting by setting; groups that nobody fills are left to the schema. */
 function merge(fields: readonly Field[], layers: readonly Layer[]) {
   const values: JsonObject = {};
   const origins = new Map<string, Origin>();
   for (const field of fields) {
-    if (field.path.length > 1 && getPath(values, field.path.slice(0, -1)) === undefined) {
-      setPath(values, field.path.slice(0, -1), {});
-    }
     for (const layer of layers) {
       const value = getPath(layer.values, field.path);
       if (value === undefined) continue;
@@ -268,6 +299,9 @@ function valueProblem(
   if (field === undefined) return `${key}: ${issue.message}`;
   const origin = origins.get(key) ?? "default";
   const fromFlag = origin === "flag";
+  if (getPath(values, field.path) === undefined) {
+    return `${field.flag} is missing: ${field.description}`;
+  }
   const value = fromFlag ? (given.get(key) ?? "") : getPath(values, field.path);
   const name = fromFlag ? field.flag : `${origin}: "${key}"`;
   const near =

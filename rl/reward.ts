@@ -1,13 +1,16 @@
 /** Rewards: a record for each answer, never a bare number; null means no verdict, not 0. */
 
 import { aliasJudge } from "../eval/judge/alias.ts";
+import { containsJudge } from "../eval/judge/contains.ts";
 import { exactJudge } from "../eval/judge/exact.ts";
 import type { Judge, Judgement } from "../eval/judge/judge.ts";
 import { noisyJudge } from "../eval/judge/noisy.ts";
 import { normalisedJudge } from "../eval/judge/normalised.ts";
+import { rules } from "../eval/judge/rules.ts";
 import type { TaskQuestion } from "../eval/task.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
+import { heldOutRule } from "./data_config.ts";
 import { UserError } from "./user_error.ts";
 
 /** One answer of one rollout: `draw` tells the rollouts of a run apart. */
@@ -38,7 +41,10 @@ export async function pay(
   return answers.map(({ question, answer }, row) => reward(question, answer, { step, row }));
 }
 
-/** The rule that `config` names (`openReward` has the judges too). Held-out accuracy is always judged by `aliasJudge`. */
+/**
+ * The rule that `config` names (`openReward` has the judges too). Held-out accuracy is judged by
+ * `heldOutRule`'s, whatever it is.
+ */
 export function rewardOf(config: TrainConfig): Reward {
   const { falsePositive, falseNegative, randomRate } = config.rewardNoise;
   const seed = seedsOf(config).rl;
@@ -49,8 +55,10 @@ export function rewardOf(config: TrainConfig): Reward {
       return judged(normalisedJudge);
     case "alias":
       return judged(aliasJudge);
+    case "contains":
+      return judged(containsJudge);
     case "noisy":
-      return judged(noisyJudge(aliasJudge, { falsePositive, falseNegative, seed }));
+      return judged(noisyJudge(rules[heldOutRule(config)], { falsePositive, falseNegative, seed }));
     case "random":
       return randomReward(seed, randomRate);
     case "llm":

@@ -3,38 +3,52 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { greedyAnswers, type Model } from "../eval/accuracy.ts";
-import { buildWorld } from "../eval/worlds/presets.ts";
-import type { World } from "../eval/worlds/world.ts";
+import { greedyAnswers } from "../eval/accuracy.ts";
+import type { TaskQuestion } from "../eval/task.ts";
 import { activeParameterCount, disposeParameters, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
-import { baseModel } from "./base.ts";
-import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
+import { seedsOf, type TrainConfig } from "./config.ts";
 import { accessibilityOfTraining, asking, type BaseMeasurement, measure } from "./evaluate.ts";
 import { writeJson } from "./files.ts";
-import { worldText } from "./header.ts";
-import { onInterrupt } from "./interrupt.ts";
+import { type Interrupt, onInterrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
 import { Progress } from "./progress.ts";
-import { questionsOf } from "./questions.ts";
+import { measuredTraining, questionsOf } from "./questions.ts";
 import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
 import { choose } from "./select.ts";
+import { openSource, type Source } from "./source.ts";
 import { disposeState, restore } from "./state.ts";
 import { trainingQuestions } from "./strata.ts";
 import { count } from "./table.ts";
 import { trackersOf } from "./tracking.ts";
 import { trainPolicy } from "./trainer.ts";
+import { keepTuned } from "./tuned.ts";
 import { runMain, UserError } from "./user_error.ts";
 
 async function main(): Promise<void> {
   const resolved = resolveConfig(process.argv.slice(2));
   if (resolved.help !== null) return console.log(resolved.help);
   if (resolved.dryRun) return console.log(dryRunText(resolved));
-  await chooseDevice(resolved.config);
+  const { config, resume } = resolved;
+  await chooseDevice(config);
+  const progress = new Progress();
+  using interrupt = onInterrupt({ print: (text) => progress.print(text) });
+  // A mistake in a user's files leaves no folder behind. A world's model may take minutes to train:
+  // it comes after the folder, which may be refused.
+  const real = config.data && (await openSource(config, progress, interrupt));
   using run = openFolder(resolved);
-  await train(run, resolved.resume !== null);
+  const source = real ?? (await openSource(config, progress, interrupt));
+  await train({ run, resumed: resume !== null, source, progress, interrupt });
+}
+
+interface Work {
+  readonly run: Run<TrainConfig>;
+  readonly resumed: boolean;
+  readonly source: Source;
+  readonly progress: Progress;
+  readonly interrupt: Interrupt;
 }
 
 /** Says which GPU it is, for that is not the user's choice alone. */
@@ -53,74 +67,60 @@ function openFolder({ config, out, resume }: ResolvedRun): Run<TrainConfig> {
 }
 
 /** Question: does training recall of some facts raise recall of others? Top to bottom. */
-async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
+async function train({ run, resumed, source, progress, interrupt }: Work): Promise<void> {
   const { config } = run;
   const started = performance.now();
-  const progress = new Progress();
-  using interrupt = onInterrupt({ print: (text) => progress.print(text) });
 
-  // 1. A world of facts. Its training, validation and held-out questions share no entity.
-  const world = buildWorld(worldOf(config));
-  for (const split of ["train", "validation", "test"] as const) questionsOf(world, config, split);
-
-  // 2. A base model that has read about all of them.
-  const base = await baseModel(world, config, progress, interrupt);
+  // 1. Questions of which training, validation and test share no entity, and a base model.
+  const { task, base } = source;
+  requireSameFiles(run, resumed, source);
   const params = parameterCount(base.parameters);
-  const header = headerOf(config, world, base);
+  const header = headerOf(config, source);
   progress.print(`${header.join("\n")}\n`);
 
-  // 3. What it stores, and what it says, before any reinforcement.
+  // 2. What it stores, and what it says, before any reinforcement.
   const before = await measuredOnce(run, resumed, async () => ({
-    ...(await measure(base, world, config, progress, "before")),
-    trainAccessible: await accessibilityOfTraining(base, world, config),
+    ...(await measure(base, task, config, progress, "before")),
+    trainAccessible: await accessibilityOfTraining(base, task, config),
   }));
 
-  // 4. Reinforcement on the training half.
+  // 3. Reinforcement on the training half.
   const { policy, state } = restore(run, resumed, base);
   const tracker = await trackersOf(run, (text) => progress.print(text));
-  const asked = questionsOf(world, config, "train");
+  const asked = questionsOf(task, config, "train");
   const seed = seedsOf(config).rl;
   const questions = trainingQuestions(asked, before.trainAccessible, config, seed);
   if (questions.length < asked.length) {
     const { stratum } = config.train;
     progress.print(`training on ${questions.length} of ${asked.length} questions: ${stratum}`);
   }
-  const training = {
-    run,
-    task: world,
-    questions,
-    policy,
-    base,
-    state,
-    progress,
-    interrupt,
-    tracker,
-  };
+  const training = { run, task, questions, policy, base, state, progress, interrupt, tracker };
   const finished = await trainPolicy(training).finally(() => tracker.finish());
   disposeState(state);
   if (!finished) {
     throw new UserError(`stopped at step ${state.step}; continue with --resume ${run.dir}`);
   }
 
-  // 5. The weights that validation chose, on entities that training never saw.
-  const chosen = await choose(run, world, base);
-  const after = await measure(chosen.model, world, config, progress, "after");
+  // 4. The weights that validation chose, on entities that training never saw.
+  const chosen = await choose(run, task, base);
+  const after = await measure(chosen.model, task, config, progress, "after");
   // The last step's weights too: reported beside the chosen ones, never used.
-  const right = async (split: "test" | "train"): Promise<boolean[]> => {
-    const asked = asking(policy, world, questionsOf(world, config, split), config);
-    return (await greedyAnswers(asked)).map(({ correct }) => correct);
+  const right = async (questions: readonly TaskQuestion[]): Promise<boolean[]> =>
+    (await greedyAnswers(asking(policy, task, questions, config))).map(({ correct }) => correct);
+  const lastStep = {
+    heldOut: await right(questionsOf(task, config, "test")),
+    trained: await right(measuredTraining(task, config)),
   };
-  const lastStep = { heldOut: await right("test"), trained: await right("train") };
   chosen.dispose();
   disposeParameters(policy.parameters);
   if (policy.lora) disposeParameters(policy.lora.adapters);
 
-  // 6. What happened.
+  // 5. What happened.
   const seconds = (performance.now() - started) / 1000;
   const { firstSolved } = state;
   const stages = progress.seconds;
   const outcome: Outcome = {
-    ...{ config, task: world, params, seconds, stages, before, after, firstSolved },
+    ...{ config, task, params, seconds, stages, before, after, firstSolved },
     ...{ chosenStep: chosen.step, validation: chosen.validation, lastStep },
     validationAccuracy: chosen.accuracy,
   };
@@ -130,28 +130,54 @@ async function train(run: Run<TrainConfig>, resumed: boolean): Promise<void> {
   run.writeSummary(summary);
   run.writeReport(markdown);
   console.log(`\n${text}\nrun folder: ${run.dir} (report.md first)`);
+  if (config.data !== undefined) return console.log(tunedText(run, chosen.step));
   console.log(
     "next: --preset null, the control; --method ppo; --explain, what metrics mean; " +
       "npm run reproduce -- --quick, the paper's claims",
   );
 }
 
-function headerOf(config: TrainConfig, world: World, base: Model): string[] {
-  const { family, hiddenSize, layers, heads, experts, expertsPerToken } = config.model;
+function headerOf(config: TrainConfig, { base, lines }: Source): string[] {
+  const { model_type, hidden_size, num_hidden_layers, num_attention_heads } = base.config;
+  const family = model_type.replace("_", "");
+  const { num_experts: experts, num_experts_per_tok: perToken } = base.config;
   const active = activeParameterCount(base.parameters, base.config);
   const mixture =
-    family === "qwen3moe"
-      ? `, ${expertsPerToken} of ${experts} experts a token (${count(active)} parameters)`
-      : "";
+    experts === undefined
+      ? ""
+      : `, ${perToken} of ${experts} experts a token (${count(active)} parameters)`;
   return [
     `preset       ${config.preset}, seed ${config.seed}, method ${config.method}, reward ${config.reward}` +
       (config.train.labels === "gold" ? "" : `, ${config.train.labels} labels`),
-    ...worldText(world).map((line, i) => `${i === 0 ? "world        " : "             "}${line}`),
+    ...lines,
     `model        ${count(parameterCount(base.parameters))} parameters: ` +
-      `${family === "llama" ? "" : `${family}, `}${layers} layers of width ${hiddenSize}, ` +
-      `${heads} heads${mixture}`,
+      `${family === "llama" ? "" : `${family}, `}${num_hidden_layers} layers of width ` +
+      `${hidden_size}, ${num_attention_heads} heads${mixture}`,
     ...methodOf(config).mathematics(config),
   ];
+}
+
+/** Refuses to go on with other question files than a run began with. */
+function requireSameFiles(run: Run<TrainConfig>, resumed: boolean, { files }: Source): void {
+  if (files === undefined) return;
+  const path = join(run.dir, "data.json");
+  if (!resumed || !existsSync(path)) {
+    writeJson(path, files);
+    return;
+  }
+  const before = JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
+  const changed = Object.keys(files).filter((name) => files[name] !== before[name]);
+  if (changed.length === 0) return;
+  throw new UserError(`${changed.join(", ")} changed since ${run.dir} began; start another run`);
+}
+
+/** Keeps the chosen weights as a folder that other tools open, and says where it is. */
+function tunedText(run: Run<TrainConfig>, step: number): string {
+  if (step === 0) {
+    return `no checkpoint was better than the model itself; the last one is in ${run.checkpoints}`;
+  }
+  const folder = keepTuned(run);
+  return `tuned model: ${folder} (bun run model/generate.ts --model ${folder} --prompt …)`;
 }
 
 /** The base model is measured once: a resumed run reads what the first one wrote. */

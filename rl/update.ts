@@ -2,7 +2,9 @@
 
 import type { Model } from "../eval/accuracy.ts";
 import { type Batch, completionBatch } from "../model/batch.ts";
+import type { ModelConfig } from "../model/config.ts";
 import { adaptedParameters, mergeInto } from "../model/lora.ts";
+import { trainingRows } from "../model/memory.ts";
 import { globalNorm, type Optimizer } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
 import { firstNonFinite, scope, type Tensor, tensor } from "../tensor/mod.ts";
@@ -35,10 +37,20 @@ export interface Update {
   readonly observed: readonly ArrayLike<number>[][];
 }
 
-/** Answers that go through the model at a time; changes no result beyond rounding. */
+/** Most answers that go through the model at a time; changes no result beyond rounding. */
 const MICRO_BATCH = 256;
 
-export function microBatches<T>(items: readonly T[], size = MICRO_BATCH): T[][] {
+/** Answers in parts that go through the model at a time: fewer where a large model needs the room. */
+export function microBatches<T extends Pick<Answer, "prompt" | "tokens">>(
+  items: readonly T[],
+  config: ModelConfig,
+  most = MICRO_BATCH,
+): T[][] {
+  const lengths = items.map(({ prompt, tokens }) => prompt.length + tokens.length);
+  return chunks(items, trainingRows(config, Math.max(0, ...lengths), most));
+}
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
   const count = Math.ceil(items.length / size);
   return Array.from({ length: count }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
@@ -46,7 +58,7 @@ export function microBatches<T>(items: readonly T[], size = MICRO_BATCH): T[][] 
 /** Consecutive parts of a step's answers, one for each optimizer step of a pass. */
 export function miniBatches<T>(items: readonly T[], count: number): T[][] {
   const size = Math.ceil(items.length / count);
-  return size === 0 ? [] : microBatches(items, size);
+  return size === 0 ? [] : chunks(items, size);
 }
 
 /**

@@ -131,7 +131,9 @@ async function pairStep(
 ): Promise<PairReport> {
   const { dpo, train } = config;
   const { temperature } = train;
-  const micros = microBatches(pairs, 128);
+  // A pair goes through the model with both of its sides.
+  const rows = pairs.map((pair) => ({ ...pair, tokens: [...pair.chosen, ...pair.rejected] }));
+  const micros = microBatches(rows, policy.config, 128);
   const rate = warmth * config.optimizer.learningRate;
   const update = await policyUpdate(policy, optimizer, micros, rate, (micro, parameters) => {
     // Both sides of all pairs are rows of one batch: first those chosen, then those rejected.

@@ -204,8 +204,9 @@ async function klOfRollouts(
 ): Promise<number[]> {
   const penalties: number[] = [];
   const { temperature } = train;
-  for (const micro of microBatches(rollouts)) {
-    const batch = batchOf(micro.map(({ question, tokens }) => ({ ...question, tokens })));
+  const answers = rollouts.map(({ question: { prompt }, tokens }) => ({ prompt, tokens }));
+  for (const micro of microBatches(answers, policy.config)) {
+    const batch = batchOf(micro);
     const values = scope(() =>
       noGrad(() => {
         const now = batchLogProbs(policy.parameters, policy.config, batch, { temperature });

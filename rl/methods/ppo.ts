@@ -206,7 +206,7 @@ async function valuesOf(
     return { prompt: question.prompt, tokens, count: 1, weight: 0 };
   });
   const found: number[][] = [];
-  for (const micro of microBatches(all)) {
+  for (const micro of microBatches(all, config)) {
     const values = noGrad(() => criticValues(critic, config, batchOf(micro)));
     const flat = await values.data();
     values.dispose();
@@ -228,13 +228,18 @@ async function valueStep(
   const { valueRange: range, valueLearningRate } = config.ppo;
   const trained = { parameters: critic, optimizer: memory.optimizers.get(CRITIC)! };
   const rate = warmth * valueLearningRate;
-  const { loss, gradNorm } = await optimizerStep(trained, microBatches(answers), rate, (micro) => {
-    const batch = batchOf(micro);
-    const old = placed(micro, batch, ({ values }) => values);
-    const returns = placed(micro, batch, (answer) => answer.returns);
-    const losses = valueLoss(criticValues(critic, policy.config, batch), old, returns, { range });
-    return { loss: weightedSum(losses, weightsOf(micro, batch)), observed: [] };
-  });
+  const { loss, gradNorm } = await optimizerStep(
+    trained,
+    microBatches(answers, policy.config),
+    rate,
+    (micro) => {
+      const batch = batchOf(micro);
+      const old = placed(micro, batch, ({ values }) => values);
+      const returns = placed(micro, batch, (answer) => answer.returns);
+      const losses = valueLoss(criticValues(critic, policy.config, batch), old, returns, { range });
+      return { loss: weightedSum(losses, weightsOf(micro, batch)), observed: [] };
+    },
+  );
   return { loss, gradNorm };
 }
 

@@ -122,7 +122,7 @@ async function imitate(
       const { loss, gradNorm } = await policyUpdate(
         policy,
         optimizer,
-        microBatches(answers),
+        microBatches(answers, policy.config),
         learningRate,
         (micro, parameters) => {
           const batch = batchOf(micro);

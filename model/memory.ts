@@ -1,0 +1,34 @@
+/** How many sequences are in work at a time: as many as a fixed amount of memory holds. */
+
+import type { ModelConfig } from "./config.ts";
+
+/** Bytes that the rows of a decoding pass may take: their keys and values, and their logits. */
+const DECODING = 2 ** 30;
+/** Bytes that the activations of a training pass may take. */
+const TRAINING = 2 ** 32;
+
+/**
+ * Rows that decoding holds at a time: at most `most`, at least one. A row takes keys and values of
+ * `length` positions in every layer, and two rows of logits. Changes nothing of what is sampled.
+ */
+export function decodingRows(config: ModelConfig, length: number, most: number): number {
+  const { num_hidden_layers, num_key_value_heads, head_dim, vocab_size } = config;
+  const cache = 2 * num_hidden_layers * num_key_value_heads * head_dim * length;
+  return within(DECODING / (4 * (cache + 2 * vocab_size)), most);
+}
+
+/**
+ * Rows of `length` tokens that a training pass holds at a time: at most `most`, at least one. What
+ * backward reads of a token is about ten vectors of the residual stream's width a layer and four of
+ * the feed-forward layer's; of a mixture, those of the experts that it goes through.
+ */
+export function trainingRows(config: ModelConfig, length: number, most: number): number {
+  const { num_hidden_layers, hidden_size, intermediate_size } = config;
+  const { moe_intermediate_size = 0, num_experts_per_tok = 0 } = config;
+  const wide = Math.max(intermediate_size, moe_intermediate_size * num_experts_per_tok);
+  const token = num_hidden_layers * (10 * hidden_size + 4 * wide);
+  return within(TRAINING / (4 * token * Math.max(1, length)), most);
+}
+
+const within = (rows: number, most: number): number =>
+  Math.max(1, Math.min(most, Math.floor(rows)));

@@ -1,0 +1,111 @@
+/** What a run asks and whom: a world and the model that read it, or a question file and a real model. */
+
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import type { Model } from "../eval/accuracy.ts";
+import { dataTask } from "../eval/data_task.ts";
+import type { QuestionFile } from "../eval/datasets/question.ts";
+import { readQuestionFile } from "../eval/datasets/read.ts";
+import { promptFormOf, promptTokens } from "../eval/prompt_tokens.ts";
+import type { Task } from "../eval/task.ts";
+import { buildWorld } from "../eval/worlds/presets.ts";
+import { loadModel } from "../model/checkpoint.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { baseModel } from "./base.ts";
+import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
+import type { DataSettings } from "./data_config.ts";
+import { worldText } from "./header.ts";
+import type { Interrupt } from "./interrupt.ts";
+import type { Progress } from "./progress.ts";
+import { questionsOf } from "./questions.ts";
+import { count } from "./table.ts";
+import { UserError } from "./user_error.ts";
+
+export interface Source {
+  readonly task: Task;
+  /** The model before training; the caller frees it. */
+  readonly base: Model;
+  /** Where both come from, for the header of a run. */
+  readonly lines: readonly string[];
+  /** Of a question file, its SHA-256: a resumed run must find the same file. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+export async function openSource(
+  config: TrainConfig,
+  progress: Progress,
+  interrupt: Interrupt,
+): Promise<Source> {
+  if (config.data !== undefined) return openData(config, config.data, progress);
+  // A world of facts. Its training, validation and held-out questions share no entity.
+  const world = buildWorld(worldOf(config));
+  for (const split of ["train", "validation", "test"] as const) questionsOf(world, config, split);
+  // A base model that has read about all of them.
+  const base = await baseModel(world, config, progress, interrupt);
+  const lines = worldText(world).map((line, i) => `${i === 0 ? "world        " : INDENT}${line}`);
+  return { task: world, base, lines };
+}
+
+const INDENT = "             ";
+
+async function openData(config: TrainConfig, data: DataSettings, progress: Progress) {
+  const { file, testFile, model: folder, testShare, validationShare, testQuestions } = data;
+  const print = (text: string) => progress.print(text);
+  // The model first: where its folder is wrong, no file has been read for nothing.
+  const { tokenizer, ...model } = loadModel(folder);
+  const prompts = promptTokens(promptSettings(data, folder, tokenizer), model.config, tokenizer!);
+  const questions = await readQuestions(file, data, print);
+  const test = testFile === null ? undefined : await readQuestions(testFile, data, print);
+  const task = dataTask(questions.questions, {
+    ...{ config: model.config, prompts, maxNewTokens: config.train.maxNewTokens },
+    ...{ seed: seedsOf(config).world, testShare, validationShare, testQuestions },
+    test: test?.questions,
+  });
+  for (const reason of task.leftOut) print(`left out: ${reason}`);
+  const sizes = (["train", "validation", "test"] as const)
+    .map((split) => `${split} ${count(task.questions(split).length)}`)
+    .join(", ");
+  const [example] = task.questions("train");
+  const shown = JSON.stringify(tokenizer!.decode(example!.prompt));
+  const lines = [
+    `questions    ${[file, testFile].filter(Boolean).join(" and ")} (${questions.format}, ${questions.container}): ${sizes}; no entity in two of them`,
+    `prompts      ${prompts.settings.form}, for example ${shown}`,
+    `from         ${folder}`,
+  ];
+  const paths = [file, ...(testFile === null ? [] : [testFile])];
+  const files = Object.fromEntries(
+    await Promise.all(paths.map(async (path) => [path, await sha256OfFile(path)] as const)),
+  );
+  return { task, base: model, lines, files };
+}
+
+function promptSettings(data: DataSettings, folder: string, tokenizer: Tokenizer | undefined) {
+  if (tokenizer === undefined) {
+    throw new UserError(`${folder} has no tokenizer.json: questions can't become tokens`);
+  }
+  const { prompt, promptText: text, system, think } = data;
+  return { form: promptFormOf(prompt, tokenizer), text, system, think };
+}
+
+/** Reads a file and tells what of it could not be read. */
+async function readQuestions(
+  path: string,
+  { format, limit }: DataSettings,
+  print: (text: string) => void,
+): Promise<QuestionFile> {
+  const read = await readQuestionFile(path, { format, ...(limit !== null && { limit }) });
+  if (read.problemCount > 0) {
+    const { line, message } = read.problems[0]!;
+    print(
+      `${path}: ${count(read.problemCount)} of ${count(read.rows)} rows left out, ` +
+        `the first at line ${line}: ${message}`,
+    );
+  }
+  return read;
+}
+
+async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+  return hash.digest("hex");
+}
