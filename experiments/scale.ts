@@ -94,7 +94,7 @@ export const full: Scale = {
     null: { preset: "null-demo" },
     unknowable: { preset: "demo", ...unknowable },
     strata: { preset: "demo", world: fewAbsent },
-    names: { preset: "demo", world: names, ...longer(3000) },
+    names: { preset: "paper-like" },
     think: { preset: "demo", world: think },
     benchmarks: { preset: "benchmarks" },
     leak: { preset: "demo", world: leak },

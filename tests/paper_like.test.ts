@@ -19,18 +19,18 @@ test("40 to 60 % of the training labels are unknowable, and no document supports
   }
 });
 
-test("a fifth of the facts is suppressed: that is what reinforcement can bring out", () => {
+test("few facts of which the truth is stated are said by all sources: there is much to bring out", () => {
   const { contestedShare, absentShare } = world.config;
   const expected = contestedShare * (1 - absentShare);
   const found = share(world.facts, (fact) => fact.status === "suppressed");
   assertShare(found, expected, world.facts.length, "suppressed");
-  assert.ok(expected > 0.15 && expected < 0.25, `${expected}`);
+  assert.ok(expected > 0.5, `${expected}`);
 });
 
 test("answers have several words and names, the gold one at random; presets hold together", () => {
   const questions = world.questions("test");
-  const gold = [0, 1, 2].map((i) => share(questions, (q) => q.accepted.indexOf(q.gold) === i));
-  for (const part of gold) assertShare(part, 1 / 3, questions.length, "gold names");
+  const gold = [0, 1, 2, 3].map((i) => share(questions, (q) => q.accepted.indexOf(q.gold) === i));
+  for (const part of gold) assertShare(part, 1 / 4, questions.length, "gold names");
   assert.ok(questions.every(({ answers }) => answers.every((answer) => answer.length === 2)));
   for (const name of ["paper-like", "null-paper-like"] as const) {
     assert.deepEqual(contradictions(presetConfig(name)), []);

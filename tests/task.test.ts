@@ -19,8 +19,8 @@ const KEYS: Partial<Record<PresetName, readonly [run: string, base: string]>> = 
   benchmarks: ["c70717b00552c6f9", "b709976b21c142c0"],
   "null-benchmarks": ["76f0a6a1235bc4af", "a399b1cb7ad1fddb"],
   extraction: ["a8005a7876721081", "d118fd671ab6d08f"],
-  "paper-like": ["78d9b8746e33b39f", "9a7f55a493e27e51"],
-  "null-paper-like": ["d3ad6c784affcdb8", "98a4b0a90206aec3"],
+  "paper-like": ["da37977d60d268e5", "4e3ae78fdca74781"],
+  "null-paper-like": ["b1c70288271d1b65", "88458b254020b663"],
 };
 
 test("the keys of runs and base models of worlds are those of the first sweeps", () => {
