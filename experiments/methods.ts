@@ -6,8 +6,10 @@ import { merged, oneSeed, runsOf, type Scale, type WorldKind } from "./scale.ts"
 export interface Compared {
   readonly name: string;
   readonly settings: PartialConfig;
-  /** A variant: only in the full reproduction, and there where the claim is tested. */
+  /** Only in the full reproduction, and there where the claim is tested. */
   readonly variant?: boolean;
+  /** A control, where the effect is largest. */
+  readonly control?: boolean;
   /** One RL seed in each world is enough: no claim rests on it. */
   readonly once?: boolean;
 }
@@ -21,6 +23,7 @@ export const random: Compared = {
   name: "random reward",
   settings: { method: "grpo", reward: "random" },
   once: true,
+  control: true,
 };
 
 export const compared: readonly Compared[] = [
@@ -31,7 +34,10 @@ export const compared: readonly Compared[] = [
 ];
 
 export const methodsOf = ({ name }: Scale, kind: WorldKind): readonly Compared[] =>
-  compared.filter(({ variant }) => (name === "full" && kind === "unknowable") || !variant);
+  compared.filter(
+    ({ variant, control }) =>
+      (!variant || (name === "full" && kind === "unknowable")) && !(control && kind === "names"),
+  );
 
 /**
  * Rates where they differ from the preset's 5e-5, by validation on a world that no result uses
