@@ -50,7 +50,7 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
   const leftOut: string[] = [];
   const own = fitting(questions, options, leftOut);
   const apart = test && fitting(test, options, leftOut);
-  const groups = groupsOf([...own, ...(apart ?? [])]);
+  const groups = entityGroups([...own, ...(apart ?? [])]);
   const held = new Set(apart?.map((question) => groups.get(question)!));
   const free = own.filter((question) => !held.has(groups.get(question)!));
   if (apart && free.length < own.length) {
@@ -106,7 +106,7 @@ function fitting(
 }
 
 /** A number for each set of questions that are about one entity, or have one text. */
-function groupsOf(questions: readonly DataQuestion[]): Map<DataQuestion, number> {
+export function entityGroups(questions: readonly DataQuestion[]): Map<DataQuestion, number> {
   const parent: number[] = [];
   const places = new Map<string, number>();
   const root = (id: number): number => (parent[id] === id ? id : root(parent[id]!));

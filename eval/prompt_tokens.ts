@@ -24,7 +24,9 @@ export interface PromptTokens {
   prompt(question: string): number[];
   /** Token ids of a given answer as it follows that prompt, without a stop token. */
   answer(question: string, answer: string): number[];
-  /** What sampled tokens say. */
+  /** The words of sampled tokens, special ones left out. */
+  words(tokens: readonly number[]): string;
+  /** What of them is the answer. */
   answerText(tokens: readonly number[]): string;
 }
 
@@ -64,6 +66,7 @@ export function promptTokens(
     prompt: (question) => withinVocabulary(encoded(write(question)), config),
     answer: (question, answer) =>
       withinVocabulary(continuation(tokenizer, write(question), answer), config),
+    words: (tokens) => tokenizer.decode(tokens),
     answerText: (tokens) => readAnswer(settings, tokenizer.decode(tokens)),
   };
 

@@ -1,7 +1,7 @@
 /** C1: does reinforcement on some facts raise recall of others? Before and after, by status. */
 
 import { mcnemarFromCounts } from "../eval/statistics.ts";
-import { percent, pValue } from "../rl/table.ts";
+import { percent, pValue } from "../eval/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment, Quantity } from "./claim.ts";
 import { reproduce } from "./main.ts";

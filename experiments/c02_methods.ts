@@ -1,6 +1,6 @@
 /** C2: which way to train recalls most, with clean labels and with labels that nobody can know? */
 
-import { percent, type Table } from "../rl/table.ts";
+import { percent, type Table } from "../eval/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment } from "./claim.ts";
 import type { Lab } from "./lab.ts";

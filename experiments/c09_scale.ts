@@ -1,6 +1,6 @@
 /** C9: does the gain hold over sizes, families and a mixture of experts? */
 
-import { percent } from "../rl/table.ts";
+import { percent } from "../eval/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment } from "./claim.ts";
 import { reproduce } from "./main.ts";

@@ -2,7 +2,7 @@
 
 import { accessibilityBins, repairByAccessibility } from "../eval/accessibility.ts";
 import { newcombe } from "../eval/statistics.ts";
-import { percent, type Table } from "../rl/table.ts";
+import { percent, type Table } from "../eval/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment, Quantity } from "./claim.ts";
 import type { Lab } from "./lab.ts";

@@ -2,10 +2,10 @@
 
 import { aliasJudge } from "../eval/judge/alias.ts";
 import { type JudgedOutput, judgeReliability, type Rate } from "../eval/judge/reliability.ts";
+import { percent } from "../eval/table.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { worldOf } from "../rl/config.ts";
 import { rewardOf } from "../rl/reward.ts";
-import { percent } from "../rl/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment, Quantity } from "./claim.ts";
 import type { Lab } from "./lab.ts";

@@ -2,9 +2,9 @@
 
 import { precisionRecall, type Share } from "../eval/dedup/deduplicate.ts";
 import { type Level, levels } from "../eval/dedup/pair_judge.ts";
+import { percent } from "../eval/table.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { worldOf } from "../rl/config.ts";
-import { percent } from "../rl/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment } from "./claim.ts";
 import { removedFrom } from "./disjoint.ts";

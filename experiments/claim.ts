@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import type { Table } from "../eval/table.ts";
 import type { PartialConfig } from "../rl/presets.ts";
-import type { Table } from "../rl/table.ts";
 import type { Lab } from "./lab.ts";
 import type { Figure } from "./report/figures.ts";
 import type { Scale } from "./scale.ts";

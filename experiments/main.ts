@@ -2,10 +2,10 @@
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { duration } from "../eval/table.ts";
 import { makeFolder, writeAtomic, writeJson } from "../rl/files.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 import { isDone, runAll } from "../rl/run_pool.ts";
-import { duration } from "../rl/table.ts";
 import { UserError } from "../rl/user_error.ts";
 import { type Experiment, readPaper } from "./claim.ts";
 import { openLab } from "./lab.ts";

@@ -1,7 +1,7 @@
 /** O4: unlocked or acquired? What the world's books say of the facts that were repaired. */
 
 import { wilson } from "../eval/statistics.ts";
-import { percent } from "../rl/table.ts";
+import { percent } from "../eval/table.ts";
 import { runMain } from "../rl/user_error.ts";
 import type { Experiment, Quantity } from "./claim.ts";
 import { reproduce } from "./main.ts";

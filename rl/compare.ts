@@ -5,13 +5,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { bootstrapGain, mcnemar } from "../eval/statistics.ts";
+import { duration, percent, points, pValue, type Table, textTable } from "../eval/table.ts";
 import { type Curve, curveChart } from "./compare_chart.ts";
 import { writeAtomic } from "./files.ts";
 import { differences, differenceText } from "./hash.ts";
 import { JsonLines, type Row } from "./json_lines.ts";
 import type { summarise } from "./report.ts";
 import { readRunConfig } from "./run.ts";
-import { duration, percent, points, pValue, type Table, textTable } from "./table.ts";
 import { runMain, UserError } from "./user_error.ts";
 
 const HELP = `Usage: bun run rl/compare.ts RUN RUN … [--plot FILE.svg] [--metric NAME]

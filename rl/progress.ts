@@ -1,6 +1,6 @@
 /** Progress of a run: bars on a terminal, a line every few seconds in a pipe; seconds per stage. */
 import { SingleBar } from "cli-progress";
-import { compact, short } from "./table.ts";
+import { compact, short } from "../eval/table.ts";
 
 /** Where progress is written; process.stderr is one. */
 export interface Output {

@@ -3,10 +3,6 @@
 import { type RepairTable, repairByAccessibility } from "../eval/accessibility.ts";
 import { exactPassAtKCurve, passAtKCurve } from "../eval/pass_at_k.ts";
 import { bootstrapGain, type McNemar, mcnemar, wilson } from "../eval/statistics.ts";
-import type { Task, TaskQuestion } from "../eval/task.ts";
-import { seedsOf, type TrainConfig } from "./config.ts";
-import { accuracyOf, type BaseMeasurement, type Measurement } from "./evaluate.ts";
-import { questionsOf } from "./questions.ts";
 import {
   bar,
   duration,
@@ -17,7 +13,11 @@ import {
   pValue,
   type Table,
   textTable,
-} from "./table.ts";
+} from "../eval/table.ts";
+import type { Task, TaskQuestion } from "../eval/task.ts";
+import { seedsOf, type TrainConfig } from "./config.ts";
+import { accuracyOf, type BaseMeasurement, type Measurement } from "./evaluate.ts";
+import { questionsOf } from "./questions.ts";
 
 export interface Outcome {
   readonly config: TrainConfig;

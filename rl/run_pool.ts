@@ -5,8 +5,8 @@ import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { duration } from "../eval/table.ts";
 import { writeAtomic } from "./files.ts";
-import { duration } from "./table.ts";
 
 /** One run to be had. */
 export interface PoolRun {

@@ -7,6 +7,7 @@ import { dataTask } from "../eval/data_task.ts";
 import type { QuestionFile } from "../eval/datasets/question.ts";
 import { readQuestionFile } from "../eval/datasets/read.ts";
 import { promptFormOf, promptTokens } from "../eval/prompt_tokens.ts";
+import { count } from "../eval/table.ts";
 import type { Task } from "../eval/task.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { loadModel } from "../model/checkpoint.ts";
@@ -18,7 +19,6 @@ import { worldText } from "./header.ts";
 import type { Interrupt } from "./interrupt.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOf } from "./questions.ts";
-import { count } from "./table.ts";
 import { UserError } from "./user_error.ts";
 
 export interface Source {

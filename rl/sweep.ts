@@ -3,6 +3,7 @@
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { markdownTable, textTable } from "../eval/table.ts";
 import { baseModelHash, trainShape } from "./config.ts";
 import { fieldsOf } from "./fields.ts";
 import { makeFolder, writeAtomic, writeJson } from "./files.ts";
@@ -11,7 +12,6 @@ import { axesOf, type PlannedRun, plan } from "./grid.ts";
 import { resolveConfig } from "./resolve.ts";
 import { commandOf, type PoolRun, runAll } from "./run_pool.ts";
 import { sweepTable } from "./sweep_table.ts";
-import { markdownTable, textTable } from "./table.ts";
 import { runMain, UserError } from "./user_error.ts";
 
 const HELP = `Usage: bun run rl/sweep.ts [config.json] --grid KEY=A,B … [flags] [-- flags of rl/train.ts]

@@ -3,8 +3,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { meanInterval } from "../eval/statistics.ts";
+import { duration, type Table } from "../eval/table.ts";
 import type { PlannedRun } from "./grid.ts";
-import { duration, type Table } from "./table.ts";
 
 interface RunSummary {
   readonly seconds: number;

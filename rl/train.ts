@@ -4,6 +4,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { greedyAnswers } from "../eval/accuracy.ts";
+import { count } from "../eval/table.ts";
 import type { TaskQuestion } from "../eval/task.ts";
 import { activeParameterCount, disposeParameters, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
@@ -21,7 +22,6 @@ import { choose } from "./select.ts";
 import { openSource, type Source } from "./source.ts";
 import { disposeState, restore } from "./state.ts";
 import { trainingQuestions } from "./strata.ts";
-import { count } from "./table.ts";
 import { trackersOf } from "./tracking.ts";
 import { trainPolicy } from "./trainer.ts";
 import { keepTuned } from "./tuned.ts";

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import * as table from "../eval/table.ts";
 import { onInterrupt } from "../rl/interrupt.ts";
 import { Progress, progressLine } from "../rl/progress.ts";
-import * as table from "../rl/table.ts";
 import { ended, scratchFolder } from "./support/disk.ts";
 
 const { fresh, script } = scratchFolder();

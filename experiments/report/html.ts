@@ -1,6 +1,6 @@
 /** The report as one page that needs no network: figures as SVG inside it, and it prints well. */
 
-import type { Table } from "../../rl/table.ts";
+import type { Table } from "../../eval/table.ts";
 import { draw } from "./figures.ts";
 import { claimTable } from "./markdown.ts";
 import { type Line, missingText, quantityText, type Report, type Study } from "./model.ts";

@@ -1,6 +1,6 @@
 /** The report as Markdown, with its figures as files beside it. */
 
-import { markdownTable, type Table } from "../../rl/table.ts";
+import { markdownTable, type Table } from "../../eval/table.ts";
 import type { Line, Report, Study } from "./model.ts";
 import { missingText, quantityText } from "./model.ts";
 import { how, summary, terms } from "./words.ts";
