@@ -62,7 +62,7 @@ export function parsed<T>(schema: z.ZodType<T>, fields: Fields): T | string {
   const name = path.map(String).join(".");
   const isMissing = path.length === 1 && fields[String(path[0])] === undefined;
   if (isMissing) return `has no "${name}"`;
-  return `has a "${name}" that does not fit: ${message}`;
+  return `has no fitting "${name}": ${message}`;
 }
 
 export interface Found {

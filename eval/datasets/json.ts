@@ -12,6 +12,7 @@ const [LIST, END_OF_LIST] = [..."[]"].map(code);
 const OPENS = new Set([..."[{"].map(code));
 const CLOSES = new Set([..."]}"].map(code));
 const SPACES = new Set([..." \t\r\n"].map(code));
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
 /**
  * A row for each element; memory holds one. An element that is not JSON is a row with its fault; so
@@ -47,6 +48,8 @@ class Scanner {
   /** Whether the value of a name of the object at the top is next. */
   #isValue = false;
   #isStarted = false;
+  /** Bytes before the chunk. */
+  #before = 0;
   #isOver = false;
   #number = 0;
   #line = 1;
@@ -66,6 +69,7 @@ class Scanner {
         if (row !== undefined) yield row;
       }
     }
+    this.#before += chunk.length;
     if (this.#inside > 0) this.#row.add(chunk.subarray(this.#from), true);
     if (this.#nameFrom !== undefined) this.#name.add(chunk.subarray(this.#nameFrom), true);
   }
@@ -112,8 +116,8 @@ class Scanner {
 
   /** Depth, strings, and where the list begins and ends. */
   #follow(i: number, byte: number): void {
-    // A byte order mark may stand before the text.
-    if (!this.#isStarted && !OPENS.has(byte) && byte < 0x80) this.#isOver = true;
+    const isMark = BYTE_ORDER_MARK[this.#before + i] === byte;
+    if (!this.#isStarted && !OPENS.has(byte) && !isMark) this.#isOver = true;
     if (byte === QUOTE) {
       this.#isString = true;
       if (this.#inside === 0 && this.#depth === 1 && !this.#isValue) this.#nameFrom = i + 1;

@@ -29,6 +29,7 @@ export async function* parquetRows(
     for (let rowStart = 0; rowStart < total; rowStart += BLOCK) {
       const rowEnd = Math.min(total, rowStart + BLOCK);
       const rows = await parquetReadObjects({ file, metadata, columns, rowStart, rowEnd });
+      if (rows.length !== rowEnd - rowStart) throw new Error(`it has fewer rows than ${total}`);
       for (const [i, value] of rows.entries()) {
         const number = rowStart + i + 1;
         yield { number, line: number, value: plain(value) };
