@@ -69,7 +69,7 @@ export const experiment: Experiment = {
           ...{ kind: "bars", name: "recall", title: "Held-out accuracy before and after GRPO" },
           caption:
             "Greedy accuracy by what the documents say of a fact. What is suppressed becomes " +
-            "sayable; what is absent stays unknown. Whiskers: 95 % intervals by entity.",
+            "sayable; what is absent stays unknown. Whiskers: 95 % intervals over worlds and entities.",
           y: "right answers, %",
           groups: ["all", "stored", "suppressed", "absent"],
           series: (["before", "after"] as const).map((when) => ({

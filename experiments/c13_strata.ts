@@ -114,7 +114,7 @@ export const experiment: Experiment = {
       ],
       cautions: [
         "What the zero stratum can teach depends on its composition: suppressed facts come up in " +
-          "repeated rollouts, absent ones never do. The paper can't tell them apart; here the books " +
+          "repeated rollouts, absent ones only by guessing. The paper can't tell them apart; here the books " +
           "say which is which.",
         "Strata differ in size: equal steps mean more passes over a small one, which over-trains first.",
       ],

@@ -119,6 +119,7 @@ function linesOption(figure: Lines): object {
   const isNamed = figure.series.some(({ points }) => points.some(({ x }) => typeof x === "string"));
   const labels = [...new Set(figure.series.flatMap(({ points }) => points.map(({ x }) => x)))];
   const kind = isNamed ? "category" : figure.logX ? "log" : "value";
+  const points = figure.series.flatMap((one) => one.points);
   return {
     ...base(
       figure,
@@ -129,7 +130,7 @@ function linesOption(figure: Lines): object {
       ...{ type: kind, nameGap: 32, logBase: 2, ...(isNamed && { data: labels.map(String) }) },
       ...(kind === "value" && { min: "dataMin", max: "dataMax" }),
     },
-    yAxis: { ...axis(figure.y), type: "value", nameGap: 46, ...heights(figure) },
+    yAxis: { ...axis(figure.y), type: "value", nameGap: 46, ...heights(points) },
     series: figure.series.flatMap(({ name, points, dashed }, i) => [
       {
         ...{ type: "line", name, symbolSize: 6, color: colour(i) },
@@ -142,15 +143,17 @@ function linesOption(figure: Lines): object {
 }
 
 /** From below the lowest whisker to above the highest, in steps of 5. */
-function heights({ series }: Lines): { min: number; max: number } {
-  const points = series.flatMap((one) => one.points);
+function heights(points: readonly Point[]): { min: number; max: number } {
   const low = Math.min(...points.map(({ y, low }) => low ?? y));
   const high = Math.max(...points.map(({ y, high }) => high ?? y));
-  return { min: 5 * Math.floor(low / 5), max: 5 * Math.ceil(high / 5) };
+  const min = 5 * Math.floor(low / 5);
+  return { min, max: Math.max(min + 5, 5 * Math.ceil(high / 5)) };
 }
 
 function barsOption(figure: Bars): object {
   const n = figure.series.length;
+  const points = figure.series.flatMap(({ values }) => values.filter((value) => value !== null));
+  const ground = { x: 0, y: 0 };
   // Bars of a group share 70 % of its width; a bar's whisker stands on its middle.
   const shift = (k: number) => (unit: number) => ((k - (n - 1) / 2) * unit * 0.7) / n;
   return {
@@ -159,7 +162,7 @@ function barsOption(figure: Bars): object {
       figure.series.map(({ name }) => name),
     ),
     xAxis: { type: "category", data: [...figure.groups], axisLabel: { fontSize: 12, interval: 0 } },
-    yAxis: { ...axis(figure.y), type: "value", nameGap: 46 },
+    yAxis: { ...axis(figure.y), type: "value", nameGap: 46, ...heights([ground, ...points]) },
     series: figure.series.flatMap(({ name, values }, k) => [
       {
         ...{ type: "bar", name, barCategoryGap: "30%", barGap: "0%" },

@@ -8,7 +8,7 @@ export function summary({ lines, scale, paper }: Report): string {
   const size =
     scale === "quick"
       ? "This is the quick reproduction: one world, one seed, models of 0.17M parameters. Its intervals are wide, and one seed shows a direction, no more."
-      : "This is the full reproduction: three worlds with three RL seeds in each, models of 0.85M parameters.";
+      : "This is the full reproduction: three worlds, with three RL seeds in each where claims rest on seeds, models of 0.85M parameters.";
   return [
     `A language model stores more facts than it says. The paper (${paper.source}) reports that reinforcement, which rewards right answers about some facts, makes a model say other facts, which it was not trained on, and argues that the knowledge was there before. Here its claims are put to small transformers in made-up worlds, where it is known of every fact whether it was stored, suppressed by a common myth, or never stated at all.`,
     `Of ${lines.length} claims ${count("yes")} came out in the same direction, ${count("no")} did not, and ${count("inconclusive")} could not be told apart from chance. The rules for this were written down before any run (experiments/verdicts.json): yes and no each need the whole interval on their side. ${size}`,
@@ -28,7 +28,7 @@ export const terms: readonly (readonly [word: string, meaning: string])[] = [
   ],
   [
     "gain, points",
-    "Accuracy after training minus accuracy before, in points of 100. Brackets are 95 % intervals from resampling whole entities.",
+    "Accuracy after training minus accuracy before, in points of 100. Brackets are 95 % intervals over worlds and whole entities.",
   ],
   [
     "stored, suppressed, absent",
