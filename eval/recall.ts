@@ -1,4 +1,4 @@
-/** How well does a model recall? bun run eval/recall.ts --model FOLDER | --endpoint URL --data FILE */
+/** How well does a model, in a folder or behind an endpoint, recall the answers of a question file? */
 
 import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";

@@ -1,29 +1,21 @@
 /** Engines over HTTP against the formats that they document, and against servers that misbehave. */
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { logProbMode } from "../eval/engines/log_prob_mode.ts";
-import { mismatch, mismatchOf, mismatchText } from "../eval/engines/mismatch.ts";
+import { mismatchOf, mismatchText } from "../eval/engines/mismatch.ts";
 import { checkedCompletion, requestSeed, type Sampler } from "../eval/engines/sampler.ts";
 import type { ServerOptions } from "../eval/engines/server.ts";
 import { sglangSampler } from "../eval/engines/sglang.ts";
 import { chatSampler, completionSampler } from "../eval/engines/text_sampler.ts";
 import { vllmSampler } from "../eval/engines/vllm.ts";
-import { loadLora, updateFromDisk } from "../eval/engines/weights.ts";
-import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { UserError } from "../model/errors.ts";
-import { writeAtomic } from "../model/files.ts";
-import { adapterFiles, loadAdapters, makeLora } from "../model/lora.ts";
 import { sample } from "../model/sample.ts";
 import { sequenceLogProbs } from "../model/score.ts";
-import { scratchFolder } from "./support/disk.ts";
 import { type Answer, fakeClock, mockServer, type Received } from "./support/mock_server.ts";
 import { tinyModel } from "./tiny_model.ts";
 
-const { fresh } = scratchFolder();
 const model = tinyModel();
 const STOP = 3;
 const prompts = [
@@ -308,39 +300,6 @@ describe("a completion", () => {
   });
 });
 
-describe("the mismatch of two engines", () => {
-  const rows = fc.array(fc.array(fc.double({ min: -5, max: 0, noNaN: true }), { minLength: 1 }), {
-    minLength: 1,
-  });
-
-  test("is nothing for equal ones, and the largest shift for a shifted one", () => {
-    fc.assert(
-      fc.property(rows, fc.double({ min: 0.001, max: 3, noNaN: true }), (ours, shift) => {
-        const same = mismatch(ours, ours);
-        assert.deepEqual([same.meanLogRatio, same.maxLogRatio, same.outside], [0, 0, 0]);
-        assert.equal(same.effectiveShare, 1);
-        const moved = mismatch(
-          ours,
-          ours.map((row) => row.map((x) => x - shift)),
-        );
-        assert.ok(Math.abs(moved.meanLogRatio - shift) < 1e-9);
-        assert.ok(Math.abs(moved.maxLogRatio - shift) < 1e-9);
-        assert.ok(moved.effectiveShare > 0 && moved.effectiveShare <= 1 + 1e-12);
-      }),
-    );
-  });
-
-  test("known answer: weights 3 and 1 leave 80 % of two samples", () => {
-    const found = mismatch([[Math.log(3), 0], [0]], [[0, 0], [0]]);
-    assert.ok(Math.abs(found.effectiveShare - 16 / 20) < 1e-12);
-    assert.ok(Math.abs(found.meanLogRatio - Math.log(3) / 3) < 1e-12);
-    assert.ok(Math.abs(found.outside - 1 / 3) < 1e-12);
-    assert.match(mismatchText(found), /of 3 tokens.*33\.3 % outside.*80\.0 %/);
-    assert.throws(() => mismatch([[1]], [[1, 2]]), /answer 0 has 1 and 2 tokens/);
-    assert.throws(() => mismatch([], []), /no tokens/);
-  });
-});
-
 describe("text from an OpenAI-compatible server", () => {
   const chat = (n: number, text: string) => ({
     json: {
@@ -434,63 +393,5 @@ describe("text from an OpenAI-compatible server", () => {
         /nothing listens there \(\d tries in \d s\)/,
       );
     }
-  });
-});
-
-describe("weights are handed over", () => {
-  test("as a LoRA adapter that PEFT reads, by hot loading into vLLM", async () => {
-    const folder = fresh();
-    mkdirSync(folder);
-    const settings = { rank: 2, alpha: 4, targets: ["q_proj", "v_proj"] };
-    const lora = makeLora(model.config, model.parameters, settings, 1);
-    for (const [name, bytes] of Object.entries(await adapterFiles(lora))) {
-      writeAtomic(join(folder, name), [bytes]);
-    }
-    await using server = await mockServer(({ body }) => {
-      // What a server does: it opens the folder.
-      const config = JSON.parse(readFileSync(join(body.lora_path, "adapter_config.json"), "utf8"));
-      loadAdapters(join(body.lora_path, "adapter_model.safetensors"), lora);
-      assert.deepEqual([config.r, config.target_modules], [2, ["q_proj", "v_proj"]]);
-      return { text: "Success: LoRA adapter 'policy' added successfully." };
-    });
-    await loadLora(folder, "policy", { url: `${server.url}/v1` });
-    const { path, body } = server.received[0]!;
-    assert.equal(path, "/v1/load_lora_adapter");
-    assert.deepEqual(body, { lora_name: "policy", lora_path: folder, load_inplace: true });
-    server.answer(() => ({ status: 404, json: { detail: "Not Found" } }));
-    await assert.rejects(loadLora(folder, "policy", { url: server.url }), /RUNTIME_LORA_UPDATING/);
-    await assert.rejects(loadLora(fresh(), "policy", { url: server.url }), /has no adapter_config/);
-  });
-
-  test("as a whole folder, SGLang pausing meanwhile and going on even where it refuses", async () => {
-    const folder = fresh();
-    await saveModel(folder, model);
-    let refuse = false;
-    await using server = await mockServer(({ path, body }) => {
-      if (path !== "/update_weights_from_disk") return { text: "ok" };
-      assert.ok(existsSync(join(body.model_path, "config.json")));
-      if (refuse) return { json: { success: false, message: "shape mismatch" } };
-      assert.equal(loadModel(body.model_path).parameters.size, model.parameters.size);
-      return { json: { success: true, message: "Succeeded to update model weights." } };
-    });
-    const steps = ["/pause_generation", "/update_weights_from_disk", "/continue_generation"];
-    await updateFromDisk(folder, "step-12", { url: server.url });
-    assert.deepEqual(
-      server.received.map(({ path }) => path),
-      steps,
-    );
-    const { flush_cache, weight_version } = server.received[1]!.body;
-    assert.deepEqual([flush_cache, weight_version], [true, "step-12"]);
-    refuse = true;
-    await assert.rejects(
-      updateFromDisk(folder, "step-13", { url: server.url }),
-      (error: Error) =>
-        error instanceof UserError && /did not take .*shape mismatch/.test(error.message),
-    );
-    assert.deepEqual(
-      server.received.slice(3).map(({ path }) => path),
-      steps,
-    );
-    await assert.rejects(updateFromDisk(fresh(), "x", { url: server.url }), /has no config\.json/);
   });
 });
