@@ -4,8 +4,8 @@ import { type WorldConfig, worldConfig } from "../eval/worlds/config.ts";
 import { setsInUse } from "../eval/worlds/question_sets.ts";
 import { data, dataProblems, worldGroups } from "./data_config.ts";
 import { canonicalJson, configHash } from "./hash.ts";
+import { judge, judgeProblems } from "./judge_config.ts";
 import {
-  above0,
   betas,
   clipNorm,
   count,
@@ -142,27 +142,6 @@ const rewardNoise = z
     randomRate: share("Share of all answers that --reward random pays").default(0.5),
   })
   .describe("the imperfect rewards");
-
-// No defaults here: a run without a judge has no such group, so that its hash is what it was before
-// there were judges. What is absent is decided in judge_reward.ts.
-const judge = z
-  .strictObject({
-    url: z.string().min(1).optional().describe("OpenAI-compatible server of --reward llm"),
-    model: z.string().min(1).optional().describe("The judging model's name there"),
-    cache: z
-      .string()
-      .min(1)
-      .optional()
-      .describe("File of verdicts, to share between runs; none: verdicts.jsonl of the run"),
-    offline: z.boolean().optional().describe("Read the cache alone: what it lacks is no verdict"),
-    concurrency: count("Answers judged at a time; none: 16").optional(),
-    requestsPerMinute: above0("Calls begun in a minute; none: no limit").optional(),
-    timeoutSeconds: above0("Longest wait for one verdict; none: 60").optional(),
-    patienceSeconds: above0("How long a judge may be down; none: 600").optional(),
-  })
-  .optional()
-  .transform((given) => (given && Object.keys(given).length > 0 ? given : undefined))
-  .describe("the model that judges answers (--reward llm); its key: OPENAI_API_KEY");
 
 /** The settings alone: what becomes flags, keys of the JSON file, and documentation. */
 export const trainShape = z.strictObject({
@@ -347,23 +326,6 @@ function scheduleProblems({ world, pretrain, warmStart }: TrainConfig): string[]
     [
       world.qaShare === 0 && warmStart.steps === 0,
       "world.qaShare 0 without warmStart.steps: nothing teaches the base model what a question is",
-    ],
-  );
-}
-
-function judgeProblems({ reward, judge }: TrainConfig): string[] {
-  const given = Object.keys(judge ?? {}).map((name) => `judge.${name}`);
-  const { url, model, cache, offline } = judge ?? {};
-  return when(
-    [reward !== "llm" && given.length > 0, `${given} with reward ${reward}: set reward to llm`],
-    [reward === "llm" && model === undefined, "reward llm needs judge.model: who judges"],
-    [
-      reward === "llm" && url === undefined && !offline,
-      "reward llm needs judge.url: an OpenAI-compatible server such as http://localhost:8000/v1",
-    ],
-    [
-      reward === "llm" && offline === true && cache === undefined,
-      "judge.offline needs judge.cache",
     ],
   );
 }

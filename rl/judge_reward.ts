@@ -35,7 +35,10 @@ export async function openReward(
 }
 
 /** The judge that the settings name. */
-export function judgeOptions({ judge = {} }: TrainConfig, folder: string): ServerJudgeOptions {
+export function judgeOptions(
+  { judge = {} }: Pick<TrainConfig, "judge">,
+  folder: string,
+): ServerJudgeOptions {
   const { url = "", model = "", cache, offline, patienceSeconds, ...rest } = judge;
   const limits = Object.fromEntries(
     Object.entries(rest).filter(([, value]) => value !== undefined),
