@@ -2,11 +2,14 @@
 
 import { Command, Option } from "commander";
 import { exitCodeOf, number, strict, whole } from "../model/command.ts";
+import { UserError } from "../model/errors.ts";
 import { writeAtomic } from "../model/files.ts";
+import { type Format, formats } from "./datasets/formats.ts";
+import { questionRows } from "./datasets/read.ts";
 import { type DedupResult, deduplicate } from "./dedup/deduplicate.ts";
 import { type Embedder, joinedEmbedder, lexicalEmbedder } from "./dedup/embed.ts";
-import { type Level, levels, type QaRecord, ruleJudge } from "./dedup/pair_judge.ts";
-import { readQuestions } from "./dedup/records.ts";
+import { type Level, levels, type QaRecord, recordOf, ruleJudge } from "./dedup/pair_judge.ts";
+import { sentenceEmbedder } from "./dedup/sentences.ts";
 import { readWordVectors, sifEmbedder } from "./dedup/word_vectors.ts";
 
 interface Flags {
@@ -14,9 +17,12 @@ interface Flags {
   readonly test: string;
   readonly remove: "test" | "train";
   readonly level: Level;
+  readonly format: Format | "auto";
+  readonly strict: boolean;
   readonly threshold: number;
   readonly neighbours: number;
   readonly vectors?: string;
+  readonly encoder?: string;
   readonly out?: string;
   readonly proof?: string;
 }
@@ -30,17 +36,23 @@ function command(): Command {
     new Command("dedup")
       .description(
         "Removes the questions of one set that share a question, a fact or an entity with another: " +
-          "similar pairs are found, then judged by rules. A line is one JSON object with text (or " +
-          "question), answers (or answer), and entity (or subj) and id where known; .gz is read too.",
+          "similar pairs are found, then judged by rules. Files are of any format that " +
+          "eval/datasets.ts reads (its --help lists them), gzipped or not.",
       )
-      .requiredOption("--train <file>", "questions to train on, JSON lines")
-      .requiredOption("--test <file>", "questions to test on, JSON lines")
+      .requiredOption("--train <file>", "questions to train on")
+      .requiredOption("--test <file>", "questions to test on")
       .addOption(choice("--remove <set>", "which set to take from", ["test", "train"], "test"))
       .addOption(choice("--level <level>", "what may not be shared", levels, "fact"))
+      .addOption(choice("--format <name>", "how fields are named", ["auto", ...formats], "auto"))
+      .option("--strict", "a row that is no question is an error", false)
       .option("--threshold <cosine>", "least similarity of a pair to be judged", cosine, 0.35)
       .option("--neighbours <n>", "pairs judged for each question, at most", whole(1), 50)
       .option("--vectors <folder>", "vectors.safetensors and words.txt, to compare meanings too")
-      .option("--out <file>", "where the kept lines go, as they were")
+      .option(
+        "--encoder <name>",
+        "a sentence encoder in place of these (@huggingface/transformers)",
+      )
+      .option("--out <file>", "where the kept questions go: JSON lines as they were, else plain")
       .option("--proof <file>", "where every removed pair goes, with the reason"),
   );
 }
@@ -52,15 +64,49 @@ export const main = (args: readonly string[]): Promise<number> =>
     console.log(await run(flags));
   });
 
-async function run({ train, test, remove, level, out, proof, ...flags }: Flags): Promise<string> {
-  const sets = { train: readQuestions(train), test: readQuestions(test) };
-  const records = sets[remove];
-  const against = sets[remove === "test" ? "train" : "test"];
-  const all = [...sets.train, ...sets.test];
-  const { threshold, neighbours, vectors } = flags;
+/** A record with its line of the file, to be written as it was; of other files the plain form. */
+interface QaLine extends QaRecord {
+  readonly line: string;
+}
+
+interface QaSet {
+  readonly records: readonly QaLine[];
+  /** What is to be said about rows that are no questions. */
+  readonly problems: readonly string[];
+}
+
+/** Problems of a file that are shown. */
+const SHOWN = 3;
+
+async function readSet(path: string, { format, strict }: Flags): Promise<QaSet> {
+  const records: QaLine[] = [];
+  const problems: string[] = [];
+  for await (const { row, question, problem } of questionRows(path, { format })) {
+    if (problem !== undefined) {
+      problems.push(`line ${row.line} ${problem}`);
+      if (strict) throw new UserError(`${path} ${problems[0]}`);
+    } else if (question !== undefined) {
+      records.push({ ...recordOf(question), line: row.text ?? JSON.stringify(question) });
+    }
+  }
+  if (records.length === 0) {
+    throw new UserError([`${path} holds no questions`, ...problems.slice(0, 1)].join("; "));
+  }
+  if (problems.length === 0) return { records, problems };
+  const heading = `${path}: left out, because no questions: ${problems.length} of its rows`;
+  return { records, problems: [heading, ...problems.slice(0, SHOWN).map((some) => `  ${some}`)] };
+}
+
+async function run(flags: Flags): Promise<string> {
+  const { remove, level, out, proof } = flags;
+  const sets = { train: await readSet(flags.train, flags), test: await readSet(flags.test, flags) };
+  const { records } = sets[remove];
+  const against = sets[remove === "test" ? "train" : "test"].records;
+  const all = [...sets.train.records, ...sets.test.records];
+  const { threshold, neighbours } = flags;
   const result = await deduplicate(records, against, {
     ...{ level, threshold, neighbours },
-    embedder: embedderOf(all, vectors),
+    embedder: await embedderOf(all, flags),
     judge: ruleJudge(all),
   });
   if (out !== undefined) {
@@ -72,12 +118,17 @@ async function run({ train, test, remove, level, out, proof, ...flags }: Flags):
     const lines = result.removed.map((pair) => `${JSON.stringify(pair)}\n`);
     writeAtomic(proof, [lines.join("")]);
   }
-  return report(result, remove, neighbours);
+  const problems = [...sets.train.problems, ...sets.test.problems];
+  return [...problems, report(result, remove, neighbours)].join("\n");
 }
 
-function embedderOf(records: readonly QaRecord[], vectors: string | undefined): Embedder {
+async function embedderOf(
+  records: readonly QaRecord[],
+  { vectors, encoder }: Pick<Flags, "vectors" | "encoder">,
+): Promise<Embedder> {
   const corpus = records.map(({ text }) => text);
   const lexical = lexicalEmbedder(corpus);
+  if (encoder !== undefined) return joinedEmbedder([lexical, await sentenceEmbedder(encoder)]);
   if (vectors === undefined) return lexical;
   return joinedEmbedder([lexical, sifEmbedder(readWordVectors(vectors), corpus)]);
 }

@@ -3,10 +3,10 @@
 // 2,000 test questions against 4,000 training questions and 400 of the test's in other words.
 
 import { join } from "node:path";
+import { readQuestionFile } from "../eval/datasets/read.ts";
 import { deduplicate, precisionRecall } from "../eval/dedup/deduplicate.ts";
 import { type Embedder, joinedEmbedder, lexicalEmbedder } from "../eval/dedup/embed.ts";
 import { type QaRecord, ruleJudge } from "../eval/dedup/pair_judge.ts";
-import { readQuestions } from "../eval/dedup/records.ts";
 import { readWordVectors, sifEmbedder } from "../eval/dedup/word_vectors.ts";
 import { randomStream } from "../tensor/random.ts";
 
@@ -59,28 +59,27 @@ export interface LeakySets {
 }
 
 /** Draws both sets from the data set's folder; the first `leaks` of the test leak in other words. */
-export function leakySets(
+export async function leakySets(
   folder: string,
   sizes: { readonly test: number; readonly train: number; readonly leaks: number },
-): LeakySets {
+): Promise<LeakySets> {
   const stream = randomStream({ seed: 1, purpose: "leaks" });
-  const draw = (split: "test" | "train", count: number): Asked[] => {
-    const known = readQuestions(join(folder, `${split}.jsonl.gz`)).flatMap(
-      ({ id, text, answers }) => {
-        const relation = relations.findIndex(([asked]) => asked.test(text));
-        const entity = relations[relation]?.[0].exec(text)?.[1];
-        if (entity === undefined) return [];
-        return [{ id: `${split} ${id}`, text, answers, entity, fact: `${relation} ${entity}` }];
-      },
-    );
+  const draw = async (split: "test" | "train", count: number): Promise<Asked[]> => {
+    const { questions } = await readQuestionFile(join(folder, `${split}.jsonl.gz`));
+    const known = questions.flatMap(({ id, question: text, answers }) => {
+      const relation = relations.findIndex(([asked]) => asked.test(text));
+      const entity = relations[relation]?.[0].exec(text)?.[1];
+      if (entity === undefined) return [];
+      return [{ id: `${split} ${id}`, text, answers, entity, fact: `${relation} ${entity}` }];
+    });
     return stream.shuffle(known).slice(0, count);
   };
-  const test = draw("test", sizes.test);
+  const test = await draw("test", sizes.test);
   const leaks = test.slice(0, sizes.leaks).map((asked) => {
     const wording = stream.choice(relations[Number.parseInt(asked.fact, 10)]![1]);
     return { ...asked, id: `leak ${asked.id}`, text: wording.replace("[X]", () => asked.entity) };
   });
-  const train = [...draw("train", sizes.train), ...leaks];
+  const train = [...(await draw("train", sizes.train)), ...leaks];
   const both = (of: (asked: Asked) => string) => {
     const there = new Set(train.map(of));
     return new Set(test.filter((asked) => there.has(of(asked))).map(({ id }) => id));
@@ -97,7 +96,7 @@ export const withoutEntity = (records: readonly Asked[]): QaRecord[] =>
   records.map(({ id, text, answers }) => ({ id, text, answers }));
 
 async function main(folder: string, vectors = join(folder, "../word_vectors_100d")): Promise<void> {
-  const { test, train, shared } = leakySets(folder, { test: 2000, train: 4000, leaks: 400 });
+  const { test, train, shared } = await leakySets(folder, { test: 2000, train: 4000, leaks: 400 });
   const corpus = [...test, ...train].map(({ text }) => text);
   const lexical = lexicalEmbedder(corpus);
   const joined = joinedEmbedder([lexical, sifEmbedder(readWordVectors(vectors), corpus)]);

@@ -91,13 +91,15 @@ describe("plain JSON lines", () => {
       ["\n\n3\n", /holds no questions: 3 rows; line 3 is no record with named fields$/],
       ['{"a": 1, "b": 2}\n', /1 row; line 1 is in no known format: its fields are "a", "b"$/],
       ["[]", /holds no questions: 0 rows$/],
-      ['{"a":\n1}', /no JSON list, and no object with a list named "Data"/],
+      ['{"a":\n1}', /2 rows; line 1 is not JSON/],
       [Uint8Array.of(0xff, 0xfe, 0x22, 0, 0x0a, 0), /is UTF-16: save it as UTF-8/],
       ["BZh91AY", /packed with bzip2: unpack it first/],
       [Buffer.concat([Buffer.alloc(257), Buffer.from("ustar")]), /is a tar archive/],
     ] as const) {
       await assert.rejects(readQuestionFile(file("none.jsonl", content)), message);
     }
+    const object = readQuestionFile(file("object.json", '{"a":\n1}'));
+    await assert.rejects(object, /no JSON list, and no object with a list named "Data"/);
     const packed = gzipSync(whole);
     writeFileSync(join(folder, "cut.jsonl.gz"), packed.subarray(0, packed.length - 9));
     await assert.rejects(readQuestionFile(join(folder, "cut.jsonl.gz")), /cannot read .*cut/);

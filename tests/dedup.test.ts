@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type Embedder, joinedEmbedder, lexicalEmbedder } from "../eval/dedup/embed.ts";
+import { type Extractor, extractorEmbedder } from "../eval/dedup/sentences.ts";
 import { similarPairs } from "../eval/dedup/similar.ts";
 import { sifEmbedder, type WordVectors } from "../eval/dedup/word_vectors.ts";
 import { contentWords, plainText, stem } from "../eval/dedup/words.ts";
@@ -177,5 +178,28 @@ describe("similarPairs", () => {
     assert.deepEqual(new Set(found.candidates.map((pair) => `${pair.a} ${pair.b}`)), expected);
     assert.equal(found.candidates.length, expected.size);
     assert.equal(found.crowded, 35);
+  });
+});
+
+describe("a sentence encoder", () => {
+  test("is asked in batches, and gives a row a text, of length 1", async () => {
+    const sizes: number[] = [];
+    const extractor: Extractor = async (texts, options) => {
+      assert.deepEqual(options, { pooling: "mean", normalize: true });
+      sizes.push(texts.length);
+      const data = Float32Array.from(texts.flatMap((text) => [text.length, 3]));
+      return { data, dims: [texts.length, 2] };
+    };
+    const { name, width, embed } = await extractorEmbedder("small", extractor);
+    assert.deepEqual([name, width], ["small", 2]);
+    const texts = Array.from({ length: 70 }, (_, i) => "x".repeat(i));
+    const rows = await embed(texts);
+    assert.deepEqual(sizes, [1, 64, 6]);
+    for (const i of [0, 4, 69]) {
+      near(rows[2 * i]!, i / Math.hypot(i, 3));
+      near(rows[2 * i + 1]!, 3 / Math.hypot(i, 3));
+    }
+    const wrong: Extractor = async (texts) => ({ data: [1], dims: [texts.length, 7, 2] });
+    await assert.rejects(extractorEmbedder("odd", wrong), /shape \[1 7 2\], expected \[1 width\]/);
   });
 });

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { readQuestionFile } from "../eval/datasets/read.ts";
 import { deduplicate, precisionRecall } from "../eval/dedup/deduplicate.ts";
 import { joinedEmbedder, lexicalEmbedder } from "../eval/dedup/embed.ts";
-import { type Level, type QaRecord, ruleJudge } from "../eval/dedup/pair_judge.ts";
-import { readQuestions } from "../eval/dedup/records.ts";
+import { type Level, type QaRecord, recordOf, ruleJudge } from "../eval/dedup/pair_judge.ts";
 import { readWordVectors, sifEmbedder } from "../eval/dedup/word_vectors.ts";
 import { main } from "../eval/dedup.ts";
 import type { Question } from "../eval/worlds/world.ts";
@@ -146,7 +146,7 @@ describe("the command", () => {
       .split("\n")
       .map((row) => JSON.parse(row));
     assert.equal(rest.length, 0);
-    assert.deepEqual([pair.removed, pair.because, pair.level], ["x", "1", "fact"]);
+    assert.deepEqual([pair.removed, pair.because, pair.level], ["x", "#1", "fact"]);
     assert.match(pair.reason, /about "emma", answered "jane austen"/);
     assert.ok(pair.similarity > 0.3 && pair.becauseText === "Who wrote Emma?");
 
@@ -155,22 +155,41 @@ describe("the command", () => {
     assert.equal(readFileSync(out, "utf8"), "");
   });
 
+  test("takes sets of any format; a row that is no question is told, and left out", async () => {
+    const other = write("pop.tsv", "id\tsubj\tquestion\tpossible_answers\ts_pop");
+    writeFileSync(
+      other,
+      `${readFileSync(other, "utf8")}7\tEmma\tWho wrote Emma?\t["Jane Austen"]\t9\n` +
+        `8\tPersuasion\tWho wrote Persuasion?\t["Jane Austen"]\t9\n9\tsix\n`,
+    );
+    const out = join(folder, "kept.jsonl");
+    const found = await command("--train", train, "--test", other, "--out", out);
+    assert.equal(found.code, 0, found.text);
+    assert.match(found.text, /pop.tsv: left out, because no questions: 1 of its rows\n/);
+    assert.match(
+      found.text,
+      /\n {2}line 4 has 2 fields where 5 columns are named\ntest: 2 questions/,
+    );
+    const kept = await readQuestionFile(out, { strict: true });
+    assert.deepEqual(
+      kept.questions.map(({ id, entity, popularity }) => [id, entity, popularity]),
+      [["8", "Persuasion", 9]],
+    );
+    const strict = await command("--train", train, "--test", other, "--strict");
+    assert.match(strict.text, /pop.tsv line 4 has 2 fields where 5 columns are named/);
+  });
+
   test("names file and line of what it can't read, and says what a flag takes", async () => {
-    for (const [lines, message] of [
-      [[{ question: "a", answer: "b" }, "{"], /bad.jsonl line 2 is not JSON/],
-      [[{ question: "a" }], /bad.jsonl line 1 has no "answers"/],
-      [[{ answer: "b" }], /bad.jsonl line 1 has neither "text" nor "question"/],
-      [[{ text: " ", answer: "b" }], /bad.jsonl line 1: "text": /],
-      [[{ text: "a", answers: [3] }], /bad.jsonl line 1: "answers/],
-      [["[]"], /bad.jsonl line 1: /],
-      [
-        [{ id: 1, text: "a", answer: "b" }, "", { id: "1", text: "c", answer: "d" }],
-        /line 3: id "1" is that of line 1/,
-      ],
-      [[], /bad.jsonl holds no questions/],
+    const twice = [{ id: 1, text: "a", answer: "b" }, "", { id: "1", text: "c", answer: "d" }];
+    for (const [lines, flags, message] of [
+      [["{", "3"], ["--strict"], /bad.jsonl line 1 is not JSON/],
+      [["{", "3"], [], /bad.jsonl holds no questions; line 1 is not JSON/],
+      [[], [], /bad.jsonl holds no questions$/],
+      [twice, ["--strict"], /bad.jsonl line 3 has the id "1", which is that of line 1/],
+      [twice, ["--format", "popqa"], /holds no questions; line 1 has no "question"/],
     ] as const) {
       const bad = write("bad.jsonl", ...lines);
-      const found = await command("--train", bad, "--test", heldOut);
+      const found = await command("--train", bad, "--test", heldOut, ...flags);
       assert.equal(found.code, 2);
       assert.match(found.text, message);
     }
@@ -183,6 +202,10 @@ describe("the command", () => {
         /Allowed choices are question, fact, entity/,
       ],
       [["--train", train, "--test", heldOut, "--threshold", "2"], /a cosine from -1 to 1/],
+      [
+        ["--train", train, "--test", heldOut, "--encoder", "Xenova/all-MiniLM-L6-v2"],
+        /npm install @huggingface\/transformers/,
+      ],
       [
         ["--train", train, "--test", heldOut, "--vectors", folder],
         /cannot read .*vectors.safetensors/,
@@ -219,7 +242,11 @@ describe("the command", () => {
 const real = assetFolder("data/entity_questions", 1);
 if (real !== undefined) {
   test("EntityQuestions: test questions that leak re-worded into train are found", async () => {
-    const { test: asked, train, shared } = leakySets(real, { test: 600, train: 1000, leaks: 150 });
+    const {
+      test: asked,
+      train,
+      shared,
+    } = await leakySets(real, { test: 600, train: 1000, leaks: 150 });
     const removed = await removedIds(withoutEntity(asked), withoutEntity(train), "fact");
     const { precision, recall } = precisionRecall(removed, shared.fact);
     assert.ok(shared.fact.size >= 150 && shared.fact.size < 165, `${shared.fact.size}`);
@@ -242,7 +269,8 @@ if (nq !== undefined && vectors !== undefined) {
       "What is the birthplace of Rembrandt?",
       "How many legs does a spider have?",
     ];
-    const corpus = readQuestions(join(nq, "NQ-open.dev.jsonl.gz")).map(({ text }) => text);
+    const { questions } = await readQuestionFile(join(nq, "NQ-open.dev.jsonl.gz"));
+    const corpus = questions.map(({ question }) => question);
     const { width, embed } = sifEmbedder(readWordVectors(vectors), [...corpus, ...asked]);
     const rows = await embed(asked);
     const cosine = (i: number, j: number) => {
@@ -264,12 +292,13 @@ if (nq !== undefined && vectors !== undefined) {
 
 if (nq !== undefined) {
   test("NQ-open: its development set shares questions with EfficientQA's, and the proof shows them", async () => {
-    const [dev, other] = ["NQ-open.dev.jsonl.gz", "NQ-open.efficientqa.dev.1.1.jsonl.gz"].map(
-      (name) => readQuestions(join(nq, name)),
-    );
-    assert.deepEqual([dev!.length, other!.length], [3610, 1800]);
-    const sample = dev!.filter(({ text }) => /flash|harry potter|real madrid|nba/.test(text));
-    const removed = await removedIds(sample, other!, "question");
+    const read = async (name: string) =>
+      (await readQuestionFile(join(nq, name))).questions.map(recordOf);
+    const dev = await read("NQ-open.dev.jsonl.gz");
+    const other = await read("NQ-open.efficientqa.dev.1.1.jsonl.gz");
+    assert.deepEqual([dev.length, other.length], [3610, 1800]);
+    const sample = dev.filter(({ text }) => /flash|harry potter|real madrid|nba/.test(text));
+    const removed = await removedIds(sample, other, "question");
     const texts = sample.filter(({ id }) => removed.has(id)).map(({ text }) => text);
     assert.ok(texts.includes("when is season 4 of flash coming out"), texts.join("; "));
     assert.ok(texts.length < sample.length / 4, `${texts.length} of ${sample.length}`);

@@ -39,23 +39,24 @@ export const stemOf = (path: string): string =>
     .replace(/\.gz$/, "")
     .replace(/\.[^.]*$/, "");
 
-/** How a file that begins so keeps its rows; its name decides only between lines and a table. */
+/** How a file that begins so keeps its rows; its name decides where that leaves a doubt. */
 export function containerOf(first: Uint8Array, path: string): Container {
   const text = decoded(first).replace(/^\uFEFF/, "");
   if (text.startsWith("PAR1")) return "parquet";
   const begin = text.trimStart();
   if (begin.startsWith("[")) return "json";
-  if (begin.startsWith("{")) return isOneObject(begin) ? "json" : "jsonl";
-  if (/\.(jsonl|ndjson)(\.gz)?$/i.test(path)) return "jsonl";
+  const isLines = /\.(jsonl|ndjson)(\.gz)?$/i.test(path);
+  if (begin.startsWith("{")) return isOneObject(begin, isLines) ? "json" : "jsonl";
+  if (isLines) return "jsonl";
   if (/\.json(\.gz)?$/i.test(path)) return "json";
   return /^[^\n]*\t/.test(begin) ? "tsv" : "csv";
 }
 
 /** Whether one object fills the file: it holds a list of rows, or its first line is not whole. */
-function isOneObject(begin: string): boolean {
+function isOneObject(begin: string, isLines: boolean): boolean {
   const names = LIST_NAMES.join("|");
   const list = new RegExp(String.raw`^\{[^{}[\]]*"(?:${names})"\s*:\s*\[\s*(?:[{\]]|$)`);
-  return list.test(begin) || /^\{\s*("[^"]*"\s*:\s*[[{]?\s*)?\n/.test(begin);
+  return list.test(begin) || (!isLines && /^\{\s*("[^"]*"\s*:\s*[[{]?\s*)?\n/.test(begin));
 }
 
 /** As much of the bytes as is text: they may end within a letter. */

@@ -1,4 +1,5 @@
 /** Judges of pairs of questions: do they share a question, a fact, or an entity? */
+import type { DataQuestion } from "../datasets/question.ts";
 import { asksFor, contentWords, DocumentFrequencies, plainText } from "./words.ts";
 
 export interface QaRecord {
@@ -8,6 +9,11 @@ export interface QaRecord {
   /** What the question is about, where the data set says so. */
   readonly entity?: string | undefined;
 }
+
+/** A question of a data set as it is compared. */
+export const recordOf = ({ id, question, answers, entity }: DataQuestion): QaRecord => {
+  return { id, text: question, answers, entity };
+};
 
 /**
  * What two questions share, the closest first: the same question (re-worded), the same fact (one
