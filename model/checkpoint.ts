@@ -11,9 +11,15 @@ import { type Optimizer, overwrite } from "./optimizer.ts";
 import type { ParameterTree } from "./parameters.ts";
 import { type LoadOptions, readParameters, requireTensors } from "./read_parameters.ts";
 import { encodeSafetensors, readSafetensors, type StoredTensor } from "./safetensors.ts";
-import { removeStaleWeights, type StoreOptions, sourceOfTree, weightFiles } from "./store.ts";
+import {
+  removeStaleWeights,
+  type StoreOptions,
+  sourceOfTree,
+  type TensorSource,
+  weightFiles,
+} from "./store.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
-import { openWeights } from "./weights.ts";
+import { openWeights, type Weights } from "./weights.ts";
 
 export interface Model {
   readonly config: ModelConfig;
@@ -48,9 +54,17 @@ export type { StoreOptions } from "./store.ts";
  * earlier save left under other names are then removed. config.json's torch_dtype becomes that of
  * the weights. Throws a UserError where a file can't be written or a value is too large for f16.
  */
-export async function saveModel(
+export const saveModel = (
   folder: string,
-  model: Model,
+  { config, parameters, tokenizer }: Model,
+  options: StoreOptions = {},
+): Promise<void> =>
+  writeFolder(folder, { config, tokenizer, source: sourceOfTree(parameters) }, options);
+
+/** saveModel of a model whose weights come one at a time, from wherever they are. */
+export async function writeFolder(
+  folder: string,
+  model: Omit<Model, "parameters"> & { readonly source: TensorSource },
   options: StoreOptions = {},
 ): Promise<void> {
   try {
@@ -58,7 +72,7 @@ export async function saveModel(
   } catch (error) {
     throw fileError(error, `cannot create the folder ${folder}`);
   }
-  const weights = weightFiles(folder, sourceOfTree(model.parameters), options);
+  const weights = weightFiles(folder, model.source, options);
   const others = {
     "config.json": jsonBytes(withDtype(model.config, options.dtype ?? "f32")),
     ...(model.tokenizer && tokenizerFiles(model.tokenizer)),
@@ -87,6 +101,16 @@ function withDtype(config: ModelConfig, dtype: WeightType): ModelConfig {
  * names the file, and every tensor that is missing, unknown or of another shape than the config says.
  */
 export function loadModel(folder: string, options: LoadOptions = {}): Model {
+  const { config, weights, tokenizer } = openModel(folder);
+  try {
+    return { config, parameters: readParameters(weights, config, options), tokenizer };
+  } finally {
+    weights.close();
+  }
+}
+
+/** loadModel without the weights' values; the caller closes `weights`. */
+export function openModel(folder: string): Omit<Model, "parameters"> & { weights: Weights } {
   if (!existsSync(folder)) throw new UserError(`there is no model folder ${folder}`);
   const configPath = join(folder, "config.json");
   const config = parseConfig(readJson(configPath), configPath);
@@ -96,9 +120,10 @@ export function loadModel(folder: string, options: LoadOptions = {}): Model {
     const tokenizer = existsSync(join(folder, "tokenizer.json"))
       ? loadTokenizer(folder)
       : undefined;
-    return { config, parameters: readParameters(weights, config, options), tokenizer };
-  } finally {
+    return { config, weights, tokenizer };
+  } catch (error) {
     weights.close();
+    throw error;
   }
 }
 

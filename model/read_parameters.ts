@@ -79,7 +79,12 @@ export function requireTensors({ entries, name: file }: Weights, config: ModelCo
 }
 
 /** Before a list of all its tensors is made: a config may claim any number of layers and experts. */
-function requireEnough(stored: number, config: ModelConfig, file: string): void {
+export function requireEnough(
+  stored: number,
+  config: ModelConfig,
+  file: string,
+  claims = "config.json",
+): void {
   const { num_hidden_layers: layers, num_experts = 0 } = config;
   const { experts } = factsOf(config);
   const sparse = (): number =>
@@ -88,7 +93,7 @@ function requireEnough(stored: number, config: ModelConfig, file: string): void 
     layers > stored || experts === null ? layers : Math.max(layers, sparse() * num_experts);
   if (least <= stored) return;
   throw new UserError(
-    `${file} doesn't fit its config.json: it holds ${stored} tensors, too few for ${layers} layers` +
+    `${file} doesn't fit its ${claims}: it holds ${stored} tensors, too few for ${layers} layers` +
       (experts ? ` with ${num_experts} experts` : ""),
   );
 }

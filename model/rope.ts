@@ -20,10 +20,10 @@ const rules = {
   }),
 } as const;
 
-type Rule = { type: string } & Partial<z.output<typeof rules.llama3>>;
+export type RopeRule = { type: string } & Partial<z.output<typeof rules.llama3>>;
 
 /** The rule in force: `rope_scaling`, or `rope_parameters`, where newer files have it. */
-function ruleOf(config: ModelConfig): Rule {
+export function ropeRule(config: ModelConfig): RopeRule {
   const written = (config.rope_scaling ?? config.rope_parameters ?? {}) as Record<string, unknown>;
   return { ...written, type: String(written.rope_type ?? written.type ?? "default") };
 }
@@ -39,7 +39,7 @@ export const ropeTheta = (config: Record<string, unknown>): number =>
 export function ropeProblems(config: ModelConfig): string[] {
   const found: string[] = [];
   const name = config.rope_scaling ? "rope_scaling" : "rope_parameters";
-  const { type, ...numbers } = ruleOf(config);
+  const { type, ...numbers } = ropeRule(config);
   const written = JSON.stringify(config[name]);
   if (!Object.hasOwn(rules, type)) {
     const known = Object.keys(rules).join(", ");
@@ -63,7 +63,7 @@ export function ropeProblems(config: ModelConfig): string[] {
 /** theta^(-2i/d) for i < d/2, in radians a position, by the rule of the configuration. */
 export function ropeFrequencies(config: ModelConfig): Float64Array {
   const half = config.head_dim / 2;
-  const rule = ruleOf(config);
+  const rule = ropeRule(config);
   return Float64Array.from({ length: half }, (_, i) =>
     scaled(config.rope_theta ** (-i / half), rule),
   );
@@ -74,10 +74,10 @@ export function ropeFrequencies(config: ModelConfig): Float64Array {
  * low_freq_factor turns are divided by `factor`, those above high_freq_factor stay, and between the
  * two the share that stays grows linearly.
  */
-function scaled(frequency: number, rule: Rule): number {
+function scaled(frequency: number, rule: RopeRule): number {
   if (rule.type === "linear") return frequency / rule.factor!;
   if (rule.type !== "llama3") return frequency;
-  const { factor, low_freq_factor: low, high_freq_factor: high } = rule as Required<Rule>;
+  const { factor, low_freq_factor: low, high_freq_factor: high } = rule as Required<RopeRule>;
   const turns = (frequency * rule.original_max_position_embeddings!) / (2 * Math.PI);
   const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
   return kept * frequency + ((1 - kept) * frequency) / factor;
@@ -97,7 +97,7 @@ export function ropeTables(config: ModelConfig, device: Device): RopeTables {
   const { rope_theta: theta, head_dim, max_position_embeddings: positions } = config;
   const known = tables.get(device) ?? new Map<string, RopeTables>();
   tables.set(device, known);
-  const key = `${theta} ${head_dim} ${positions} ${JSON.stringify(ruleOf(config))}`;
+  const key = `${theta} ${head_dim} ${positions} ${JSON.stringify(ropeRule(config))}`;
   const found = known.get(key);
   if (found !== undefined) return found;
   const half = head_dim / 2;
