@@ -1,4 +1,4 @@
-/** Converts a model between a folder of safetensors and a GGUF file: bun run model/convert.ts DIR --to FILE. */
+/** Converts a model between a folder of safetensors and a GGUF file. */
 
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";

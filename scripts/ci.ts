@@ -6,10 +6,14 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { missingPackages } from "./llama_cpp.ts";
 import { root } from "./tree.ts";
 
 /** Tests that read the assets folder: those skipped where it is absent. Grows with such tests. */
-const NEED_ASSETS = 30;
+const NEED_ASSETS = 31;
+/** Tests that ask llama.cpp, which scripts/llama_cpp.ts installs; two of them read assets too. */
+const NEED_LLAMA = 18;
+const NEED_BOTH = 2;
 const FEWER_TRIES = { ANAMNESIS_PROPERTY_RUNS: "8" };
 const LIMIT_MS = 30 * 60_000;
 
@@ -179,7 +183,9 @@ function trainingRun({ name, run }: Runtime): void {
 }
 
 const assets = resolve(root, process.env.ANAMNESIS_ASSETS ?? "../shared", "models");
-const skipped = existsSync(assets) ? 0 : NEED_ASSETS;
+const llama = missingPackages().length === 0;
+const skipped =
+  (llama ? 0 : NEED_LLAMA) + (existsSync(assets) ? 0 : NEED_ASSETS + (llama ? NEED_BOTH : 0));
 
 check("format and lint", ["npm", "run", "--silent", "lint"]);
 check("types", ["npm", "run", "--silent", "types"]);

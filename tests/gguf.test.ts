@@ -1,15 +1,14 @@
 /** GGUF files: models there and back, what llama.cpp can't express, damaged and hostile bytes. */
 
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
-import { loadModel, type Model, saveModel } from "../model/checkpoint.ts";
+import { loadModel, type Model } from "../model/checkpoint.ts";
 import type { ModelConfig, ModelConfigInput } from "../model/config.ts";
-import { convert, main } from "../model/convert.ts";
+import { convert } from "../model/convert.ts";
 import { families } from "../model/families.ts";
 import { ggufFrom } from "../model/gguf.ts";
 import { reorderHeads } from "../model/gguf_layout.ts";
@@ -28,7 +27,7 @@ import { wordTokenizer } from "../model/tokenizer.ts";
 import { roundToHalf } from "../tensor/mod.ts";
 import { writeQuantised } from "./support/quantised.ts";
 import { RUNS, SEED } from "./support/samples.ts";
-import { assetFolder, tinyModel } from "./tiny_model.ts";
+import { tinyModel } from "./tiny_model.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "anamnesis-gguf-"));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -96,9 +95,8 @@ test("a model comes back from GGUF: its configuration, its names, its bits", asy
       fc.constantFrom("f32" as const, "f16" as const),
       async (input, dtype) => {
         const model = tinyModel(input);
-        const path = fresh(".gguf");
+        const [path, folder] = [fresh(".gguf"), fresh()];
         await write({ ...model, tokenizer }, path, dtype);
-        const folder = fresh();
         await convert(path, { to: folder, dtype: "f32", tokenizer: "keep", maxShardGb: 5 });
         const read = loadModel(folder);
         assert.deepEqual(kept(read.config), kept(model.config));
@@ -399,80 +397,4 @@ test("a file whose metadata and arrays disagree is refused, naming both", async 
   refused(/llama\.rope\.dimension_count is 2; only 4/);
   writeFileSync(path, Buffer.from(bytes.toString("latin1").replace("llama", "gemma"), "latin1"));
   refused(/the architecture is "gemma"; supported: llama, qwen2/);
-});
-
-const fixture = assetFolder("models/gguf-fixtures", 1);
-if (fixture !== undefined) {
-  test("a file of llama.cpp's own is read", () => {
-    const bytes = gunzipSync(readFileSync(join(fixture, "ggml-vocab-gpt-2.gguf.gz")));
-    const { metadata, entries } = ggufFrom(bytes);
-    assert.equal(entries.size, 0);
-    assert.equal(metadata.size, 16);
-    assert.equal(metadata.get("general.architecture"), "gpt2");
-    assert.equal(metadata.get("gpt2.context_length"), 1024);
-    const tokens = metadata.get("tokenizer.ggml.tokens") as string[];
-    assert.deepEqual([tokens.length, tokens[0], tokens[50_256]], [50_257, "!", "<|endoftext|>"]);
-    assert.equal((metadata.get("tokenizer.ggml.merges") as string[])[0], "Ġ t");
-  });
-}
-
-/** What the command prints, and its exit code. */
-async function run(...args: string[]): Promise<{ code: number; text: string }> {
-  const { log, error } = console;
-  let text = "";
-  const print = (line: string) => {
-    text += `${line}\n`;
-  };
-  Object.assign(console, { log: print, error: print });
-  try {
-    return { code: await main(args), text };
-  } finally {
-    Object.assign(console, { log, error });
-  }
-}
-
-test("the command converts both ways and between formats, in as many files as asked", async () => {
-  const model = { ...tinyModel({ tie_word_embeddings: false }), tokenizer };
-  const [folder, gguf, back, brain] = [fresh(), fresh(".gguf"), fresh(), fresh()];
-  await saveModel(folder, model, { dtype: "f16" });
-  assert.deepEqual(await run(folder, "--to", gguf), { code: 0, text: `${gguf}: llama in f16\n` });
-  const { code, text } = await run(gguf, "--to", back);
-  assert.equal(code, 0);
-  assert.match(
-    text,
-    /: llama in f16\nits tokenizer \(t5\) is not converted: add tokenizer\.json\n$/,
-  );
-  const values = (path: string) =>
-    new Map([...loadModel(path).parameters].map(([name, t]) => [name, [...t.dataSync()]]));
-  assert.deepEqual(values(back), values(folder));
-  const shards = ["--dtype", "bf16", "--max-shard-gb", "0.000004"];
-  assert.equal((await run(folder, "--to", brain, ...shards)).code, 0);
-  assert.ok(
-    readdirSync(brain).includes("model-00002-of-00003.safetensors"),
-    readdirSync(brain).join(),
-  );
-  assert.equal(loadModel(brain).tokenizer!.encode("w3 w4")[1], 4);
-});
-
-test("the command refuses in one line", async () => {
-  const model = { ...tinyModel(), tokenizer };
-  const folder = fresh();
-  await saveModel(folder, model);
-  const refused: [string[], RegExp][] = [
-    [[folder], /--to <path>' not specified/],
-    [[fresh(), "--to", fresh()], /there is no model folder or file/],
-    [[folder, "--to", folder], /can't be converted into itself/],
-    [[folder, "--to", fresh(), "--dtype", "q4_0"], /Allowed choices are f32, f16, bf16/],
-    [[folder, "--to", join(fresh(), "x.gguf")], /cannot write .*x\.gguf: there is no such file/],
-    [
-      [join(folder, "config.json"), "--to", fresh()],
-      /cannot read .*config\.json.config\.json: a part/,
-    ],
-  ];
-  for (const [args, message] of refused) {
-    const { code, text } = await run(...args);
-    assert.equal(code, 2);
-    assert.match(text, message);
-    assert.equal(text.split("\n").length, 2, text);
-  }
 });
