@@ -303,12 +303,12 @@ export function examples({ config, task, before, after }: Outcome, count = 12): 
     if (next !== undefined) chosen.push(next);
   }
   const mark = ({ text, correct }: { text: string; correct: boolean }): string =>
-    `${correct ? "✓" : "✗"} ${text || "(nothing)"}`;
+    `${correct ? "✓" : "✗"} ${text.replace(/\s+/g, " ") || "(nothing)"}`;
   return {
     title: "Some held-out questions",
     columns: [{ title: "question" }, { title: "before" }, { title: "after" }, { title: "gold" }],
     rows: chosen.map(({ question, b, a }) => [
-      question.promptText,
+      question.promptText.replace(/\s+/g, " "),
       mark(b),
       mark(a),
       question.gold,

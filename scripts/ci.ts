@@ -10,7 +10,7 @@ import { missingPackages } from "./llama_cpp.ts";
 import { root } from "./tree.ts";
 
 /** Tests that read the assets folder: those skipped where it is absent. Grows with such tests. */
-const NEED_ASSETS = 31;
+const NEED_ASSETS = 32;
 /** Tests that ask llama.cpp, which scripts/llama_cpp.ts installs; two of them read assets too. */
 const NEED_LLAMA = 18;
 const NEED_BOTH = 2;
