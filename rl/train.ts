@@ -28,6 +28,7 @@ import { keepTuned } from "./tuned.ts";
 import { runMain, UserError } from "./user_error.ts";
 
 async function main(): Promise<void> {
+  const started = performance.now();
   const resolved = resolveConfig(process.argv.slice(2));
   if (resolved.help !== null) return console.log(resolved.help);
   if (resolved.dryRun) return console.log(dryRunText(resolved));
@@ -40,7 +41,7 @@ async function main(): Promise<void> {
   const real = config.data && (await openSource(config, progress, interrupt));
   using run = openFolder(resolved);
   const source = real ?? (await openSource(config, progress, interrupt));
-  await train({ run, resumed: resume !== null, source, progress, interrupt });
+  await train({ run, resumed: resume !== null, source, progress, interrupt, started });
 }
 
 interface Work {
@@ -49,6 +50,8 @@ interface Work {
   readonly source: Source;
   readonly progress: Progress;
   readonly interrupt: Interrupt;
+  /** When the command began, pre-training included. */
+  readonly started: number;
 }
 
 /** Says which GPU it is, for that is not the user's choice alone. */
@@ -67,9 +70,9 @@ function openFolder({ config, out, resume }: ResolvedRun): Run<TrainConfig> {
 }
 
 /** Question: does training recall of some facts raise recall of others? Top to bottom. */
-async function train({ run, resumed, source, progress, interrupt }: Work): Promise<void> {
+async function train(work: Work): Promise<void> {
+  const { run, resumed, source, progress, interrupt, started } = work;
   const { config } = run;
-  const started = performance.now();
 
   // 1. Questions of which training, validation and test share no entity, and a base model.
   const { task, base } = source;

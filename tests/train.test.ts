@@ -203,6 +203,8 @@ describe("the command", () => {
     const summary = JSON.parse(readFileSync(join(out, "summary.json"), "utf8"));
     const { heldout, train } = summary;
     for (const key of ["preset", "seed", "params", "seconds"]) assert.ok(key in summary, key);
+    const stages = Object.values(summary.stages as Record<string, number>);
+    assert.ok(summary.seconds >= stages.reduce((a, b) => a + b), "pre-training is part of a run");
     for (const key of ["n", "before", "after", "fixed", "broken", "p"])
       assert.ok(key in heldout, key);
     assert.deepEqual(Object.keys(heldout.passAtK.before), Object.keys(heldout.passAtK.after));
