@@ -313,7 +313,9 @@ describe("text from an OpenAI-compatible server", () => {
 
   test("a conversation, n at a time, cut off or not", async () => {
     await using server = await mockServer(({ body }) => chat(body.n, body.messages.at(-1).content));
-    const sampler = await chatSampler({ url: server.url, model: "m", key: "secret" });
+    const [clock, limit] = [fakeClock(), { requestsPerMinute: 60 }];
+    const own = { url: server.url, model: "m", key: "secret", clock, ...limit };
+    const sampler = await chatSampler(own);
     let done = 0;
     const found = await sampler.sampleText(
       [
@@ -336,7 +338,7 @@ describe("text from an OpenAI-compatible server", () => {
       found[0]!.map(({ finished }) => finished),
       [true, false, false, false],
     );
-    assert.equal(done, 2);
+    assert.deepEqual([done, clock.now() >= 1000], [2, true], "a second apart");
     const { body, headers } = server.received[0]!;
     const { temperature, max_tokens, n, stop, top_p } = body;
     assert.deepEqual([temperature, max_tokens, n, stop, top_p], [0.8, 16, 4, ["\n"], 0.9]);

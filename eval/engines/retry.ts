@@ -83,6 +83,8 @@ export interface RetryOptions {
   readonly print?: ((text: string) => void) | undefined;
   readonly clock?: Clock;
   readonly signal?: AbortSignal | undefined;
+  /** Calls begun in a minute, further tries among them; default as many as there are. */
+  readonly requestsPerMinute?: number | undefined;
 }
 
 /**
@@ -93,6 +95,7 @@ export class Retries {
   readonly #options: RetryOptions;
   readonly #patience: Patience;
   readonly #clock: Clock;
+  readonly #gate: ReturnType<typeof ratePerMinute>;
   #waiting = 0;
   #told = false;
   /** Calls that were made again, of all that succeeded in the end or did not. */
@@ -102,6 +105,7 @@ export class Retries {
     this.#options = options;
     this.#patience = { ...usualPatience, ...options.patience };
     this.#clock = options.clock ?? realClock;
+    this.#gate = ratePerMinute(options.requestsPerMinute, this.#clock);
   }
 
   /**
@@ -116,6 +120,7 @@ export class Retries {
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
       try {
+        await this.#gate(signal);
         const result = await attempt(signal);
         this.#recovered(tries);
         return result;
@@ -169,6 +174,25 @@ export class Retries {
     const rest = kept === undefined ? "" : `; ${kept}`;
     return new UserError(`${name}: ${failure.message}${times}${asked}${rest}`, { cause: failure });
   }
+}
+
+/**
+ * A gate that lets `perMinute` calls through in a minute, evenly: each waits for its turn. No limit
+ * where it is undefined.
+ */
+function ratePerMinute(
+  perMinute: number | undefined,
+  clock: Clock,
+): (signal?: AbortSignal) => Promise<void> {
+  if (perMinute === undefined) return async () => {};
+  if (!(perMinute > 0)) throw new RangeError(`${perMinute} requests per minute: expected above 0`);
+  let free = Number.NEGATIVE_INFINITY;
+  return async (signal) => {
+    const now = clock.now();
+    const turn = Math.max(now, free);
+    free = turn + 60_000 / perMinute;
+    if (turn > now) await clock.sleep(turn - now, signal);
+  };
 }
 
 /** Seconds that a Retry-After header asks for: a number, or a date; undefined where it is neither. */

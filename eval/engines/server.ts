@@ -1,7 +1,7 @@
 /** A model server over HTTP: its calls share one patience, one limit of concurrency and one name. */
 
 import { getJson, postAny, postJson, serverRoot } from "./http.ts";
-import { mapLimited, ratePerMinute } from "./limits.ts";
+import { mapLimited } from "./limits.ts";
 import { type Clock, type Patience, Retries } from "./retry.ts";
 
 export interface ServerOptions {
@@ -35,19 +35,15 @@ export interface Server {
 export function openServer(what: string, options: ServerOptions): Server {
   const { key, timeoutSeconds = 600, print = () => {}, concurrency = 32 } = options;
   const url = serverRoot(options.url, what);
-  const gate = ratePerMinute(options.requestsPerMinute, options.clock);
   const retries = new Retries({
     ...{ name: `${what} at ${url}`, patience: options.patience ?? {}, print },
+    requestsPerMinute: options.requestsPerMinute,
     ...(options.clock && { clock: options.clock }),
   });
   const call = <T>(
     send: (settings: { key: string | undefined; timeoutSeconds: number }) => Promise<unknown>,
     read: (answer: unknown) => T,
-  ) =>
-    retries.call(async () => {
-      await gate();
-      return read(await send({ key, timeoutSeconds }));
-    });
+  ) => retries.call(async () => read(await send({ key, timeoutSeconds })));
   return {
     ...{ url, concurrency, print },
     post: (path, body, read) => call((settings) => postJson(`${url}${path}`, body, settings), read),

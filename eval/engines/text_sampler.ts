@@ -34,6 +34,7 @@ export async function chatSampler(options: TextServerOptions): Promise<TextSampl
   const chat = await openChat({ url: options.url, model, key, timeoutSeconds });
   const retries = new Retries({
     ...{ name, patience: options.patience ?? {}, print: options.print },
+    requestsPerMinute: options.requestsPerMinute,
     ...(options.clock && { clock: options.clock }),
   });
   const request: Request = (prompt, n, seed, { temperature, maxNewTokens, topP, stop }) => {

@@ -1,8 +1,9 @@
 /** A language model as the judge: CORRECT, INCORRECT or NOT_ATTEMPTED, each verdict asked for once. */
 
-import { mapLimited, ratePerMinute } from "../engines/limits.ts";
+import { mapLimited } from "../engines/limits.ts";
 import { type Chat, type Message, openChat } from "../engines/openai.ts";
-import { CallFailure, type Clock, type Patience, Retries } from "../engines/retry.ts";
+import { CallFailure, Retries } from "../engines/retry.ts";
+import type { ServerOptions } from "../engines/server.ts";
 import { VerdictCache, verdictKey } from "./cache.ts";
 import type { Judge, Judgement } from "./judge.ts";
 import { type Grade, type JudgeItem, judgePrompt, readVerdict, verdictSchema } from "./prompt.ts";
@@ -105,24 +106,15 @@ export const ruleAsync =
       return { ...judgement, grade: judgement.correct ? "CORRECT" : "INCORRECT" };
     });
 
-export interface ServerJudgeOptions {
-  /** An OpenAI-compatible server, with or without /v1. */
-  readonly url: string;
+/** The key is by default the environment's OPENAI_API_KEY, the time-out 60 s, 16 calls at a time. */
+export interface ServerJudgeOptions extends ServerOptions {
   readonly model: string;
-  /** Bearer token; default the environment's OPENAI_API_KEY. */
-  readonly key?: string | undefined;
-  readonly concurrency?: number;
-  readonly requestsPerMinute?: number | undefined;
-  readonly timeoutSeconds?: number;
-  readonly patience?: Partial<Patience>;
   /** Longest reply, in tokens. */
   readonly maxTokens?: number;
   /** File of verdicts. */
   readonly cache?: string | undefined;
   /** Read the cache alone: what it lacks has no verdict. */
   readonly offline?: boolean;
-  readonly print?: ((text: string) => void) | undefined;
-  readonly clock?: Clock;
 }
 
 /** A judge behind a server. A UserError where it stays away for longer than the patience. */
@@ -138,6 +130,7 @@ export async function serverJudge(
   const retries = new Retries({
     name: `the judge ${model} at ${url}`,
     ...{ patience: options.patience ?? {}, print },
+    requestsPerMinute: options.requestsPerMinute,
     ...(options.clock && { clock: options.clock }),
     ...(kept && { kept }),
   });
@@ -146,7 +139,6 @@ export async function serverJudge(
     ? undefined
     : serverAsk(await openChat(server), retries, {
         maxTokens: options.maxTokens ?? 256,
-        gate: ratePerMinute(options.requestsPerMinute, options.clock),
         print,
       });
   const made = llmJudge({ model, ask, cache, ...(concurrency && { concurrency }) });
@@ -162,15 +154,13 @@ export function serverAsk(
   retries: Retries,
   options: {
     readonly maxTokens: number;
-    readonly gate: (signal?: AbortSignal) => Promise<void>;
     readonly print?: ((text: string) => void) | undefined;
   },
 ): Ask {
-  const { maxTokens, gate, print } = options;
+  const { maxTokens, print } = options;
   let takesSchema = true;
   const call = (messages: readonly Message[], schema: boolean) =>
-    retries.call(async (signal) => {
-      await gate(signal);
+    retries.call((signal) => {
       const form = schema ? { schema: verdictSchema } : {};
       return chat({ messages, maxTokens, temperature: 0, ...form }, signal);
     });
