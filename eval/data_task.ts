@@ -48,8 +48,10 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
     );
   }
   const leftOut: string[] = [];
-  const own = fitting(questions, options, leftOut);
-  const apart = test && fitting(test, options, leftOut);
+  /** Each question's prompt, encoded once. */
+  const encoded = new Map<DataQuestion, readonly number[]>();
+  const own = fitting(questions, options, encoded, leftOut);
+  const apart = test && fitting(test, options, encoded, leftOut);
   const groups = entityGroups([...own, ...(apart ?? [])]);
   const held = new Set(apart?.map((question) => groups.get(question)!));
   const free = own.filter((question) => !held.has(groups.get(question)!));
@@ -67,7 +69,7 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
     }),
   );
   for (const id of held) splitOf.set(id, "test");
-  const make = maker(prompts, groups, (entity) => splitOf.get(entity)!);
+  const make = maker(prompts, encoded, groups, (entity) => splitOf.get(entity)!);
   const all = [...free, ...(apart ?? [])].map(make);
   const bySplit = Map.groupBy(all, ({ split }) => split);
   const found = sampled(bySplit.get("test") ?? [], testQuestions ?? null, seed);
@@ -82,18 +84,20 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
   };
 }
 
-/** The questions whose prompt leaves room for an answer. */
+/** The questions whose prompt, put into `encoded`, leaves room for an answer. */
 function fitting(
   questions: readonly DataQuestion[],
   { config, prompts, maxNewTokens }: DataTaskOptions,
+  encoded: Map<DataQuestion, readonly number[]>,
   leftOut: string[],
 ): DataQuestion[] {
   const room = config.max_position_embeddings - maxNewTokens + 1;
   let longest = 0;
-  const fits = questions.filter(({ question }) => {
-    const { length } = prompts.prompt(question);
-    longest = Math.max(longest, length);
-    return length <= room;
+  const fits = questions.filter((question) => {
+    const prompt = prompts.prompt(question.question);
+    longest = Math.max(longest, prompt.length);
+    if (prompt.length <= room) encoded.set(question, prompt);
+    return encoded.has(question);
   });
   const dropped = questions.length - fits.length;
   if (dropped === 0) return fits;
@@ -135,6 +139,7 @@ export function entityGroups(questions: readonly DataQuestion[]): Map<DataQuesti
 
 function maker(
   prompts: PromptTokens,
+  encoded: ReadonlyMap<DataQuestion, readonly number[]>,
   groups: ReadonlyMap<DataQuestion, number>,
   splitOf: (entity: number) => Split,
 ) {
@@ -148,7 +153,7 @@ function maker(
     let ids: number[][] | undefined;
     return {
       ...{ id, name: data.id, entity, relation, relationName, split: splitOf(entity) },
-      ...{ prompt: prompts.prompt(question), promptText: question },
+      ...{ prompt: encoded.get(data)!, promptText: question },
       ...{ gold: accepted[0]!, accepted },
       // Sets with dozens of aliases a question would take minutes to encode, mostly for nothing.
       get answers() {

@@ -6,11 +6,12 @@ import { Command, Option } from "commander";
 import { exitCodeOf, number, strict, whole } from "../model/command.ts";
 import { UserError } from "../model/errors.ts";
 import { writeAtomic } from "../model/files.ts";
+import { hashOfFiles } from "../model/hash_files.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { entityGroups } from "./data_task.ts";
 import { type Format, formats } from "./datasets/formats.ts";
 import type { DataQuestion } from "./datasets/question.ts";
-import { readQuestionFile } from "./datasets/read.ts";
+import { problemText, readQuestionFile } from "./datasets/read.ts";
 import { chatSampler, completionSampler } from "./engines/text_sampler.ts";
 import { type AsyncJudge, ruleAsync, serverJudge } from "./judge/llm.ts";
 import { ruleNames, rules } from "./judge/rules.ts";
@@ -26,7 +27,7 @@ import {
   servedResponder,
   thinkingFirst,
 } from "./recall/respond.ts";
-import { type AnswerStore, hashOfFiles, openStore, type Settings } from "./recall/store.ts";
+import { type AnswerStore, openStore, type Settings } from "./recall/store.ts";
 import { summariseRecall } from "./recall/summary.ts";
 
 interface Flags {
@@ -160,13 +161,10 @@ async function open(flags: Flags): Promise<Responder> {
 /** The questions that are asked, with their places in the file; tells what is left out. */
 async function questionsOf(flags: Flags, responder: Responder, plan: Plan): Promise<Numbered[]> {
   const { data: path, format, limit, seed } = flags;
-  const { questions, problemCount, problems, rows } = await readQuestionFile(path, { format });
-  if (problemCount > 0) {
-    const { line, message } = problems[0]!;
-    const more = `${problemCount} of ${rows} rows left out, the first at line ${line}: ${message}`;
-    console.error(`${path}: ${more}`);
-  }
-  const all = questions.map((data: DataQuestion, place): Numbered => ({ place, data }));
+  const file = await readQuestionFile(path, { format });
+  const problems = problemText(path, file);
+  if (problems !== undefined) console.error(problems);
+  const all = file.questions.map((data: DataQuestion, place): Numbered => ({ place, data }));
   const kept = new Set(
     randomStream({ seed, purpose: "recall questions" })
       .shuffle(all)

@@ -58,7 +58,8 @@ function passIn(lab: Lab, { name, suffix, figure, runs }: (typeof WORLDS)[number
       after: ({ passesAfter }: HeldOut) => passAtK(n, passesAfter, afterK),
     });
   const what = (id: string, label: string) => ({
-    ...{ id: `${id}${suffix}`, label: `${label}, ${name}` },
+    id: `${id}${suffix}`,
+    label: `${label}, ${name}`,
   });
   const shift = estimate(
     { ...what("pass.shift", "pass@2 after minus pass@16 before"), unit: "points" },

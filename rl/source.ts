@@ -1,16 +1,15 @@
 /** What a run asks and whom: a world and the model that read it, or a question file and a real model. */
 
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import type { Model } from "../eval/accuracy.ts";
 import { dataTask } from "../eval/data_task.ts";
 import type { QuestionFile } from "../eval/datasets/question.ts";
-import { readQuestionFile } from "../eval/datasets/read.ts";
+import { problemText, readQuestionFile } from "../eval/datasets/read.ts";
 import { promptFormOf, promptTokens } from "../eval/prompt_tokens.ts";
 import { count } from "../eval/table.ts";
 import type { Task } from "../eval/task.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { loadModel } from "../model/checkpoint.ts";
+import { hashOfFiles } from "../model/hash_files.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { baseModel } from "./base.ts";
 import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
@@ -74,7 +73,7 @@ async function openData(config: TrainConfig, data: DataSettings, progress: Progr
   ];
   const paths = [file, ...(testFile === null ? [] : [testFile])];
   const files = Object.fromEntries(
-    await Promise.all(paths.map(async (path) => [path, await sha256OfFile(path)] as const)),
+    await Promise.all(paths.map(async (path) => [path, await hashOfFiles([path])] as const)),
   );
   return { task, base: model, lines, files };
 }
@@ -94,18 +93,7 @@ async function readQuestions(
   print: (text: string) => void,
 ): Promise<QuestionFile> {
   const read = await readQuestionFile(path, { format, ...(limit !== null && { limit }) });
-  if (read.problemCount > 0) {
-    const { line, message } = read.problems[0]!;
-    print(
-      `${path}: ${count(read.problemCount)} of ${count(read.rows)} rows left out, ` +
-        `the first at line ${line}: ${message}`,
-    );
-  }
+  const problems = problemText(path, read);
+  if (problems !== undefined) print(problems);
   return read;
-}
-
-async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-  return hash.digest("hex");
 }

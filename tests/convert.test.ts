@@ -10,6 +10,7 @@ import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { main } from "../model/convert.ts";
 import { ggufFrom } from "../model/gguf.ts";
 import { wordTokenizer } from "../model/tokenizer.ts";
+import { printedBy } from "./support/printed.ts";
 import { assetFolder, tinyModel } from "./tiny_model.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "anamnesis-convert-"));
@@ -36,17 +37,8 @@ if (fixture !== undefined) {
 
 /** What the command prints, and its exit code. */
 async function run(...args: string[]): Promise<{ code: number; text: string }> {
-  const { log, error } = console;
-  let text = "";
-  const print = (line: string) => {
-    text += `${line}\n`;
-  };
-  Object.assign(console, { log: print, error: print });
-  try {
-    return { code: await main(args), text };
-  } finally {
-    Object.assign(console, { log, error });
-  }
+  const { code, lines } = await printedBy(() => main(args));
+  return { code, text: lines.map((line) => `${line}\n`).join("") };
 }
 
 test("the command converts both ways and between formats, in as many files as asked", async () => {

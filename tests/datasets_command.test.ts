@@ -6,21 +6,15 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { readQuestionFile } from "../eval/datasets/read.ts";
 import { main } from "../eval/datasets.ts";
+import { printedBy } from "./support/printed.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-datasets-command-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs it in this process; what it printed on either stream. */
 async function command(...args: readonly string[]) {
-  const printed: string[] = [];
-  const { log, error } = console;
-  const print = (text: unknown) => void printed.push(String(text));
-  Object.assign(console, { log: print, error: print });
-  try {
-    return { code: await main(args), text: printed.join("\n") };
-  } finally {
-    Object.assign(console, { log, error });
-  }
+  const { code, lines } = await printedBy(() => main(args));
+  return { code, text: lines.join("\n") };
 }
 
 const path = (name: string) => join(folder, name);

@@ -14,6 +14,7 @@ import { main } from "../eval/dedup.ts";
 import type { Question } from "../eval/worlds/world.ts";
 import { leakySets, withoutEntity } from "../experiments/dedup_leaks.ts";
 import { type StoredTensor, writeSafetensors } from "../model/safetensors.ts";
+import { printedBy } from "./support/printed.ts";
 import { assetFolder } from "./tiny_model.ts";
 import { build } from "./world_helpers.ts";
 
@@ -122,15 +123,8 @@ describe("the command", () => {
 
   /** Runs it in this process; what it printed on either stream. */
   async function command(...args: readonly string[]) {
-    const printed: string[] = [];
-    const { log, error } = console;
-    const print = (text: unknown) => void printed.push(String(text));
-    Object.assign(console, { log: print, error: print });
-    try {
-      return { code: await main(args), text: printed.join("\n") };
-    } finally {
-      Object.assign(console, { log, error });
-    }
+    const { code, lines } = await printedBy(() => main(args));
+    return { code, text: lines.join("\n") };
   }
 
   test("writes the kept lines as they were, and a proof of every removed pair", async () => {

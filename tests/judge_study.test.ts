@@ -12,6 +12,7 @@ import { main } from "../eval/judge_study.ts";
 import { UserError } from "../model/errors.ts";
 import { scratchFolder } from "./support/disk.ts";
 import { mockServer } from "./support/mock_server.ts";
+import { printedBy } from "./support/printed.ts";
 import { assetFolder } from "./tiny_model.ts";
 
 const { fresh } = scratchFolder();
@@ -36,19 +37,9 @@ const file = (...lines: string[]): string => {
 
 /** What the command printed, and how it ended. */
 async function printed(args: readonly string[]) {
-  const { log, error } = console;
-  const text = { out: "", err: "" };
-  console.log = (line: string) => {
-    text.out += `${line}\n`;
-  };
-  console.error = (line: string) => {
-    text.err += `${line}\n`;
-  };
-  try {
-    return { code: await main(args), ...text };
-  } finally {
-    Object.assign(console, { log, error });
-  }
+  const { code, out, errors } = await printedBy(() => main(args));
+  const text = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join("");
+  return { code, out: text(out), err: text(errors) };
 }
 
 describe("rules of words", () => {

@@ -8,6 +8,7 @@ import { main } from "../eval/recall.ts";
 import { wilson } from "../eval/statistics.ts";
 import { scratchFolder } from "./support/disk.ts";
 import { mockServer, type Received } from "./support/mock_server.ts";
+import { printedBy } from "./support/printed.ts";
 import { places, questionLines, wordModel } from "./support/word_model.ts";
 import { assetFolder } from "./tiny_model.ts";
 
@@ -19,15 +20,8 @@ writeFileSync(data, questionLines.join("\n"));
 
 /** Runs the command in this process; what it printed on both streams. */
 async function recall(...args: string[]): Promise<{ code: number; out: string; errors: string }> {
-  const [out, errors]: [string[], string[]] = [[], []];
-  const { log, error } = console;
-  console.log = (text: string) => out.push(text);
-  console.error = (text: string) => errors.push(text);
-  try {
-    return { code: await main(args), out: out.join("\n"), errors: errors.join("\n") };
-  } finally {
-    Object.assign(console, { log, error });
-  }
+  const { code, out, errors } = await printedBy(() => main(args));
+  return { code, out: out.join("\n"), errors: errors.join("\n") };
 }
 
 const jsonIn = (...path: string[]) => JSON.parse(readFileSync(join(...path), "utf8"));

@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { saveModel } from "../model/checkpoint.ts";
 import { main } from "../model/generate.ts";
 import { loadTokenizer, tokenizerOf, wordTokenizer } from "../model/tokenizer.ts";
+import { printedBy } from "./support/printed.ts";
 import { assetFolder, tinyModel } from "./tiny_model.ts";
 
 const words = ["<pad>", "<bos>", "<eos>", "capital", "of", "Côte", "d'Ivoire", "is", "12", "."];
@@ -73,19 +74,7 @@ if (stories !== undefined) {
 }
 
 /** Exit code and stderr of the generate command. */
-async function generate(
-  ...args: string[]
-): Promise<{ code: number; errors: string[]; out: string[] }> {
-  const [errors, out]: [string[], string[]] = [[], []];
-  const { error, log } = console;
-  console.error = (text: string) => errors.push(text);
-  console.log = (text: string) => out.push(text);
-  try {
-    return { code: await main(args), errors, out };
-  } finally {
-    Object.assign(console, { error, log });
-  }
-}
+const generate = (...args: string[]) => printedBy(() => main(args));
 
 test("generate writes samples, and explains mistakes in one line with exit code 2", async () => {
   const folder = mkdtempSync(join(tmpdir(), "generate-"));

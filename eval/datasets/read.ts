@@ -1,5 +1,6 @@
 /** Reads a question set: the rows of a file into questions and problems, one by one or all. */
 import { UserError } from "../../model/errors.ts";
+import { count } from "../table.ts";
 import type { Fields } from "./fields.ts";
 import { type Format, formatOf, formatReaders } from "./formats.ts";
 import { openRows, stemOf } from "./open.ts";
@@ -97,6 +98,17 @@ export async function readQuestionFile(
   }
   const { container } = last;
   return { questions, format: last.format, container, rows, blanks, problems, problemCount };
+}
+
+/** One line on what of a file was left out; undefined where nothing was. */
+export function problemText(
+  path: string,
+  { rows, problems, problemCount }: Pick<QuestionFile, "rows" | "problems" | "problemCount">,
+): string | undefined {
+  if (problemCount === 0) return undefined;
+  const { line, message } = problems[0]!;
+  const left = `${count(problemCount)} of ${count(rows)} rows left out`;
+  return `${path}: ${left}, the first at line ${line}: ${message}`;
 }
 
 function noQuestion(path: string, rows: number, first: Problem | undefined): string {

@@ -1,15 +1,6 @@
 /** What was answered so far, on disk: a measurement that was stopped asks nothing twice. */
 
-import { createHash } from "node:crypto";
-import {
-  closeSync,
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileError, UserError } from "../../model/errors.ts";
 import { jsonBytes, readJson, writeAll, writeAtomic } from "../../model/files.ts";
@@ -102,17 +93,4 @@ function rowOf(line: string): Row | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** SHA-256 of files, one behind the other: what a measurement was made of. */
-export async function hashOfFiles(paths: readonly string[]): Promise<string> {
-  const hash = createHash("sha256");
-  for (const path of paths) {
-    try {
-      for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-    } catch (error) {
-      throw fileError(error, `cannot read ${path}`);
-    }
-  }
-  return hash.digest("hex");
 }
