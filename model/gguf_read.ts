@@ -6,7 +6,7 @@ import { UserError } from "./errors.ts";
 import { type GgufEntry, type GgufReader, openGguf } from "./gguf.ts";
 import { type GgufArray, ggufArrays, reorderHeads } from "./gguf_layout.ts";
 import { configOfGguf, ROPE_FACTORS } from "./gguf_model.ts";
-import { requireEnough } from "./read_parameters.ts";
+import { requireEnough, requireFit } from "./read_parameters.ts";
 import type { Weights } from "./weights.ts";
 
 export interface GgufContents {
@@ -38,26 +38,15 @@ export function contentsOf(file: GgufReader): GgufContents {
   }, 0);
   requireEnough(stored, config, file.name, "metadata");
   const arrays = ggufArrays(config);
-  requireArrays(file, arrays);
+  requireFit(
+    { file: file.name, entries: file.entries },
+    new Map(arrays.map(({ name, shape }) => [name, shape])),
+    {
+      ...{ name: "metadata", says: "the metadata say", model: "the model" },
+      isSpare: (name) => name === ROPE_FACTORS,
+    },
+  );
   return { config, file, weights: weightsOf(file, arrays) };
-}
-
-function requireArrays(file: GgufReader, arrays: readonly GgufArray[]): void {
-  const wanted = new Map(arrays.map((array) => [array.name, array]));
-  const text = (shape: readonly number[]) => `[${shape.join(" ")}]`;
-  const problems = arrays.flatMap(({ name, shape }) => {
-    const found = file.entries.get(name);
-    if (found === undefined) return [`${name} ${text(shape)} is missing`];
-    if (`${found.shape}` === `${shape}`) return [];
-    return [`${name} is ${text(found.shape)}, the metadata say ${text(shape)}`];
-  });
-  for (const name of file.entries.keys()) {
-    if (!wanted.has(name) && name !== ROPE_FACTORS) problems.push(`${name} is not in the model`);
-  }
-  if (problems.length === 0) return;
-  const more = problems.length > 8 ? `\n  … and ${problems.length - 8} more` : "";
-  const shown = problems.slice(0, 8).map((line) => `\n  - ${line}`);
-  throw new UserError(`${file.name} doesn't fit its metadata:${shown.join("")}${more}`);
 }
 
 interface Part {

@@ -57,25 +57,52 @@ const REAL = ["F64", "F32", "F16", "BF16"];
 /** Throws a UserError that names every tensor that is missing, unknown, or of another shape or kind. */
 export function requireTensors({ entries, name: file }: Weights, config: ModelConfig): void {
   requireEnough(entries.size, config, file);
-  const wanted = parameterShapes(config);
+  requireFit({ file, entries }, parameterShapes(config), {
+    ...{ name: "config.json", says: "the config says", model: "the config's model" },
+    isSpare: (name) => isRedundant(name, config),
+    refused: ({ dtype }) =>
+      REAL.includes(dtype)
+        ? undefined
+        : `is stored as ${dtype}; weights are read from ${REAL.join(", ")}`,
+  });
+}
+
+/** Who says what a file should hold, in the words of the errors. */
+interface Claim<E> {
+  /** "config.json" */
+  readonly name: string;
+  /** "the config says" */
+  readonly says: string;
+  /** "the config's model" */
+  readonly model: string;
+  /** Whether an array that is not wanted may be there. */
+  readonly isSpare: (name: string) => boolean;
+  /** What else is wrong with one that is wanted. */
+  readonly refused?: (entry: E) => string | undefined;
+}
+
+/** Throws a UserError that names every array that is missing, unknown, or not as it is claimed. */
+export function requireFit<E extends { readonly shape: Shape }>(
+  { file, entries }: { readonly file: string; readonly entries: ReadonlyMap<string, E> },
+  wanted: ReadonlyMap<string, Shape>,
+  { name: claim, says, model, isSpare, refused }: Claim<E>,
+): void {
   const text = (shape: Shape) => `[${shape.join(" ")}]`;
   const problems = [...wanted].flatMap(([name, shape]) => {
     const found = entries.get(name);
     if (found === undefined) return [`${name} ${text(shape)} is missing`];
-    if (!REAL.includes(found.dtype)) {
-      return [`${name} is stored as ${found.dtype}; weights are read from ${REAL.join(", ")}`];
-    }
+    const reason = refused?.(found);
+    if (reason !== undefined) return [`${name} ${reason}`];
     if (`${found.shape}` === `${shape}`) return [];
-    return [`${name} is ${text(found.shape)}, the config says ${text(shape)}`];
+    return [`${name} is ${text(found.shape)}, ${says} ${text(shape)}`];
   });
   for (const name of entries.keys()) {
-    if (wanted.has(name) || isRedundant(name, config)) continue;
-    problems.push(`${name} is not in the config's model`);
+    if (!wanted.has(name) && !isSpare(name)) problems.push(`${name} is not in ${model}`);
   }
   if (problems.length === 0) return;
   const shown = problems.slice(0, 8).map((line) => `  - ${line}`);
   const more = problems.length > 8 ? `\n  … and ${problems.length - 8} more` : "";
-  throw new UserError(`${file} doesn't fit its config.json:\n${shown.join("\n")}${more}`);
+  throw new UserError(`${file} doesn't fit its ${claim}:\n${shown.join("\n")}${more}`);
 }
 
 /** Before a list of all its tensors is made: a config may claim any number of layers and experts. */

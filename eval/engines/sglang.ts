@@ -2,11 +2,10 @@
 
 import type { SampleOptions } from "../../model/sample.ts";
 import { excerpt } from "./http.ts";
-import { requireProcessed } from "./log_prob_mode.ts";
 import { CallFailure } from "./retry.ts";
 import { type Completion, checkedCompletion, requestSeed, type Sampler } from "./sampler.ts";
 import { openServer, type Server, type ServerOptions } from "./server.ts";
-import { flat } from "./vllm.ts";
+import { tokenSampler } from "./token_sampler.ts";
 
 const REMEDY = "unset SGLANG_RETURN_ORIGINAL_LOGPROB in the server's environment";
 
@@ -18,22 +17,11 @@ const REMEDY = "unset SGLANG_RETURN_ORIGINAL_LOGPROB in the server's environment
  */
 export function sglangSampler(options: ServerOptions): Sampler {
   const server = openServer("SGLang", options);
-  const checked = new Set<number>();
-  return {
-    name: `SGLang at ${server.url}`,
-    async sample(prompts, settings) {
-      const { temperature = 1 } = settings;
-      if (prompts.length > 0 && !checked.has(temperature)) {
-        const named = { name: `SGLang at ${server.url}`, remedy: REMEDY, print: server.print };
-        await requireProcessed((t) => topLogProb(server, prompts[0]!, t), temperature, named);
-        checked.add(temperature);
-      }
-      const groups = await server.each(prompts, (prompt, p) =>
-        completions(server, prompt, p, settings),
-      );
-      return flat(groups);
-    },
-  };
+  return tokenSampler(server, {
+    ...{ name: "SGLang", remedy: REMEDY },
+    top: (prompt, temperature) => topLogProb(server, prompt, temperature),
+    completions: (prompt, p, settings) => completions(server, prompt, p, settings),
+  });
 }
 
 function samplingFields(options: SampleOptions) {

@@ -1,11 +1,11 @@
 /** Sampling from a vLLM server by token ids, with its two traps about defaults taken care of. */
 
-import type { SampleOptions, Samples } from "../../model/sample.ts";
+import type { SampleOptions } from "../../model/sample.ts";
 import { excerpt } from "./http.ts";
-import { requireProcessed } from "./log_prob_mode.ts";
 import { CallFailure } from "./retry.ts";
 import { type Completion, checkedCompletion, requestSeed, type Sampler } from "./sampler.ts";
 import { openServer, type Server, type ServerOptions } from "./server.ts";
+import { tokenSampler } from "./token_sampler.ts";
 
 export interface VllmOptions extends ServerOptions {
   /** Name of the served model, or of a LoRA adapter. */
@@ -25,33 +25,12 @@ const REMEDY = "start vLLM with --logprobs-mode processed_logprobs";
  */
 export function vllmSampler(options: VllmOptions): Sampler {
   const server = openServer("vLLM", options);
-  const checked = new Set<number>();
-  return {
-    name: `vLLM ${options.model} at ${server.url}`,
-    async sample(prompts, settings) {
-      const { temperature = 1 } = settings;
-      if (prompts.length > 0 && !checked.has(temperature)) {
-        const top = (t: number) => topLogProb(server, options.model, prompts[0]!, t);
-        const named = { name: `vLLM at ${server.url}`, remedy: REMEDY, print: server.print };
-        await requireProcessed(top, temperature, named);
-        checked.add(temperature);
-      }
-      const groups = await server.each(prompts, (prompt, p) =>
-        completions(server, options.model, prompt, p, settings),
-      );
-      return flat(groups);
-    },
-  };
-}
-
-/** Completions of all prompts in the form of model/sample.ts. */
-export function flat(groups: readonly (readonly Completion[])[]): Samples {
-  const all = groups.flat();
-  return {
-    tokens: all.map(({ tokens }) => tokens),
-    logProbs: all.map(({ logProbs }) => logProbs),
-    finished: all.map(({ finished }) => finished),
-  };
+  const { model } = options;
+  return tokenSampler(server, {
+    ...{ name: "vLLM", what: `vLLM ${model}`, remedy: REMEDY },
+    top: (prompt, temperature) => topLogProb(server, model, prompt, temperature),
+    completions: (prompt, p, settings) => completions(server, model, prompt, p, settings),
+  });
 }
 
 /** Everything that a generation config could fill in otherwise. */
