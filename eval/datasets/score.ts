@@ -1,4 +1,5 @@
 /** How each question set scores an answer: exact match, containment and F1 as its script has them. */
+import { wordF1 } from "../judge/lexical.ts";
 import { normaliseAnswer } from "../judge/normalised.ts";
 import type { Format } from "./formats.ts";
 import { normalisedAs } from "./normalise.ts";
@@ -19,33 +20,17 @@ export interface Scorer {
   readonly f1: (prediction: string | readonly string[], answers: readonly string[]) => number;
 }
 
-/** 2PR/(P+R) of `common` out of `predicted` and out of `gold`; 0 where there is none. */
-const harmonic = (common: number, predicted: number, gold: number): number =>
-  common === 0 ? 0 : (2 * common) / (predicted + gold);
-
 /** F1 of the words, as often as they stand there; of several texts the best (SQuAD, TriviaQA). */
-function wordF1(normalise: (text: string) => string): Scorer["f1"] {
-  const words = (text: string) =>
-    normalise(text)
-      .split(" ")
-      .filter((word) => word !== "");
-  const single = (prediction: string, answer: string): number => {
-    const [predicted, gold] = [words(prediction), words(answer)];
-    const left = new Map<string, number>();
-    for (const word of gold) left.set(word, (left.get(word) ?? 0) + 1);
-    let common = 0;
-    for (const word of predicted) {
-      const count = left.get(word) ?? 0;
-      if (count > 0) common++;
-      left.set(word, count - 1);
-    }
-    return harmonic(common, predicted.length, gold.length);
-  };
-  return (prediction, answers) => {
+const bestF1 =
+  (normalise: (text: string) => string): Scorer["f1"] =>
+  (prediction, answers) => {
     const some = typeof prediction === "string" ? [prediction] : prediction;
-    return Math.max(0, ...some.flatMap((text) => answers.map((answer) => single(text, answer))));
+    const gold = answers.map(normalise);
+    return Math.max(
+      0,
+      ...some.map(normalise).flatMap((text) => gold.map((one) => wordF1(text, one))),
+    );
   };
-}
 
 /**
  * F1 of two lists, letter for letter: precision counts predictions that are gold, recall gold ones
@@ -92,7 +77,7 @@ function scorer(
       return answers.some((answer) => normalise(answer) === predicted);
     },
     contains: containsTokens,
-    f1: wordF1(normalise),
+    f1: bestF1(normalise),
     ...rule,
   };
 }
