@@ -1,11 +1,7 @@
 /** Rewards: a record for each answer, never a bare number; null means no verdict, not 0. */
 
-import { aliasJudge } from "../eval/judge/alias.ts";
-import { containsJudge } from "../eval/judge/contains.ts";
-import { exactJudge } from "../eval/judge/exact.ts";
 import type { Judge, Judgement } from "../eval/judge/judge.ts";
 import { noisyJudge } from "../eval/judge/noisy.ts";
-import { normalisedJudge } from "../eval/judge/normalised.ts";
 import { rules } from "../eval/judge/rules.ts";
 import type { TaskQuestion } from "../eval/task.ts";
 import { randomStream } from "../tensor/mod.ts";
@@ -49,20 +45,14 @@ export function rewardOf(config: TrainConfig): Reward {
   const { falsePositive, falseNegative, randomRate } = config.rewardNoise;
   const seed = seedsOf(config).rl;
   switch (config.reward) {
-    case "exact":
-      return judged(exactJudge);
-    case "normalised":
-      return judged(normalisedJudge);
-    case "alias":
-      return judged(aliasJudge);
-    case "contains":
-      return judged(containsJudge);
     case "noisy":
       return judged(noisyJudge(rules[heldOutRule(config)], { falsePositive, falseNegative, seed }));
     case "random":
       return randomReward(seed, randomRate);
     case "llm":
       throw new UserError("reward llm is no rule: it asks a server, which openReward opens");
+    default:
+      return judged(rules[config.reward]);
   }
 }
 
