@@ -3,6 +3,7 @@
 // thread, so that a launch is over when it returns); a step is rollouts, judging, loss and update.
 
 import { parseArgs } from "node:util";
+import { localSampler } from "../eval/engines/sampler.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { initialParameters } from "../model/parameters.ts";
 import { modelConfigOf } from "../rl/base.ts";
@@ -42,6 +43,7 @@ async function measure(method: (typeof methods)[number]) {
     config,
     task: world,
     policy,
+    sampler: localSampler(policy),
     base,
     optimizer: state.optimizer,
     memory: state.memory,

@@ -1,9 +1,8 @@
 /** Rollouts: which questions a step asks, what the policy answers, and what that is paid. */
 
-import type { Model } from "../eval/accuracy.ts";
+import type { Sampler } from "../eval/engines/sampler.ts";
 import type { Judgement } from "../eval/judge/judge.ts";
 import type { Task, TaskQuestion } from "../eval/task.ts";
-import { sample } from "../model/sample.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { type BatchReward, pay, type Reward } from "./reward.ts";
 
@@ -74,16 +73,14 @@ export interface RolloutOptions {
 
 /** `groupSize` sampled answers to each question, one group behind the other, with their rewards. */
 export async function rollOut(
-  model: Model,
+  sampler: Sampler,
   task: Task,
   questions: readonly TaskQuestion[],
   reward: Reward | BatchReward,
   options: RolloutOptions,
 ): Promise<Rollout[]> {
   const { groupSize, temperature, maxNewTokens, seed, step } = options;
-  const samples = await sample(
-    model.parameters,
-    model.config,
+  const samples = await sampler.sample(
     questions.map(({ prompt }) => prompt),
     {
       samplesPerPrompt: groupSize,

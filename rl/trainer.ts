@@ -1,6 +1,7 @@
 /** The loop of a run: ask, answer, reward, update; validate, log and save along the way. */
 
 import { greedyAnswers, type Model } from "../eval/accuracy.ts";
+import { localSampler } from "../eval/engines/sampler.ts";
 import type { Task, TaskQuestion } from "../eval/task.ts";
 import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../model/schedule.ts";
 import { latestCheckpoint } from "./checkpoints.ts";
@@ -44,7 +45,8 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   const questions = train.labels === "gold" ? asked : shuffledLabels(asked, seed);
   const method = methodOf(config);
   const warmth = warmthOf(config);
-  const shared = { ...training, config, questions, seed };
+  const sampler = localSampler(training.policy);
+  const shared = { ...training, config, sampler, questions, seed };
   const { optimizer, memory } = state;
   using paid = await openReward(config, run.dir, (text) => progress.print(text));
   const { reward } = paid;

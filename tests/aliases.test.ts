@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { accessibilityBins } from "../eval/accessibility.ts";
 import { answerProbabilities, countCorrect, greedyAnswers } from "../eval/accuracy.ts";
+import { localSampler } from "../eval/engines/sampler.ts";
 import { aliasJudge } from "../eval/judge/alias.ts";
 import { exactJudge } from "../eval/judge/exact.ts";
 import { sampledBallots, voteCurve } from "../eval/vote.ts";
@@ -88,7 +89,7 @@ describe("answers of three words with four names", () => {
   test("exact reward pays the gold name alone, alias reward every name", async () => {
     const options = { groupSize: 64, temperature: 1, maxNewTokens: 4, seed: 2, step: 0 };
     const roll = (reward: "exact" | "alias") =>
-      rollOut(model, world, questions, rewardOf({ ...config, reward }), options);
+      rollOut(localSampler(model), world, questions, rewardOf({ ...config, reward }), options);
     const [exact, alias] = [await roll("exact"), await roll("alias")];
     const paid = (rollouts: typeof exact) => rollouts.filter((r) => r.judgement.correct).length;
     for (const [i, { text, judgement, question }] of exact.entries()) {

@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { localSampler } from "../eval/engines/sampler.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { initialParameters } from "../model/parameters.ts";
 import { modelConfigOf } from "../rl/base.ts";
@@ -154,7 +155,7 @@ describe("a run", () => {
       // Rewards that differ within a group, so that no rollout is left out.
       const paid = rewardOf({ ...config, reward: "random" });
       const options = { ...config.train, groupSize: 4, seed: 1, step: 0 };
-      const rollouts = await rollOut(trained, world, questions, paid, options);
+      const rollouts = await rollOut(localSampler(trained), world, questions, paid, options);
       const reports = await updatePolicy(trained, state.optimizer, rollouts, config, {
         learningRate: 1e-2,
         reference: undefined,
@@ -173,7 +174,7 @@ describe("a run", () => {
     const { state, policy } = restore(run, false, base);
     const flat = () => ({ score: 1, correct: true, predicted: "", reason: "all are paid" });
     const questions = world.questions("train").slice(0, 4);
-    const rollouts = await rollOut(policy, world, questions, flat, {
+    const rollouts = await rollOut(localSampler(policy), world, questions, flat, {
       ...config.train,
       seed: 1,
       step: 0,

@@ -21,8 +21,13 @@ export interface Sampler {
   ) => Promise<Samples>;
 }
 
-/** The model in this process. */
-export const localSampler = (parameters: ParameterTree, config: ModelConfig): Sampler => ({
+interface LocalModel {
+  readonly parameters: ParameterTree;
+  readonly config: ModelConfig;
+}
+
+/** The model in this process, with the weights that it has when it is asked. */
+export const localSampler = ({ parameters, config }: LocalModel): Sampler => ({
   name: "this process",
   sample: (prompts, options) => sample(parameters, config, prompts, options),
 });

@@ -5,6 +5,7 @@
  * come from the newest policy, or from the base model.
  */
 
+import { localSampler } from "../../eval/engines/sampler.ts";
 import { batchLogProbs, sequenceLogProbs } from "../../model/score.ts";
 import { tensor } from "../../tensor/mod.ts";
 import { preferenceLoss } from "../preference.ts";
@@ -29,12 +30,12 @@ export const dpo: Method = {
   start: emptyMemory,
 
   async step(context) {
-    const { config, policy, base, task, questions, reward, seed, step } = context;
+    const { config, base, task, questions, reward, seed, step } = context;
     const { train, dpo } = config;
     // 1. Ask for answers, and pair what is wrong with what is right.
     const order = { seed, step, count: train.questionsPerStep };
     const asked = questionsOfStep(questions, order);
-    const sampler = dpo.sampleFrom === "policy" ? policy : base;
+    const sampler = dpo.sampleFrom === "policy" ? context.sampler : localSampler(base);
     const draw = { ...train, seed, step };
     const rollouts = await rollOut(sampler, task, asked, reward, draw);
     const pairs = pairsOf(rollouts, train.groupSize, dpo.pairsPerQuestion, task.stopTokens[0]!);

@@ -85,7 +85,7 @@ export const grpo: Method = {
  * (DAPO's dynamic sampling).
  */
 async function groups(context: StepContext): Promise<{ rollouts: Rollout[]; asked: number }> {
-  const { config, policy, task, questions, reward, seed, step, memory } = context;
+  const { config, sampler, task, questions, reward, seed, step, memory } = context;
   const { questionsPerStep, groupSize } = config.train;
   const { resampleRounds } = config.grpo;
   const kept: Rollout[][] = [];
@@ -94,7 +94,7 @@ async function groups(context: StepContext): Promise<{ rollouts: Rollout[]; aske
     const from = (memory.numbers.get(ASKED) ?? 0) + asked;
     const order = { seed, step, count: questionsPerStep, from };
     const draw = { ...config.train, seed, step: step + round * ROUND };
-    const rollouts = await rollOut(policy, task, questionsOfStep(questions, order), reward, draw);
+    const rollouts = await rollOut(sampler, task, questionsOfStep(questions, order), reward, draw);
     asked += questionsPerStep;
     const all = Array.from({ length: questionsPerStep }, (_, g) =>
       rollouts.slice(g * groupSize, (g + 1) * groupSize),

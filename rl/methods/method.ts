@@ -1,6 +1,7 @@
 /** What a method of post-training is: one step from questions to new weights, and what it remembers. */
 
 import type { Model } from "../../eval/accuracy.ts";
+import type { Sampler } from "../../eval/engines/sampler.ts";
 import type { Task, TaskQuestion } from "../../eval/task.ts";
 import type { Optimizer } from "../../model/optimizer.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
@@ -26,6 +27,8 @@ export interface StepContext {
   readonly task: Task;
   /** Trained in place. */
   readonly policy: Model;
+  /** What answers in rollouts: the policy as it is before the step. */
+  readonly sampler: Sampler;
   /** Where training started. */
   readonly base: Model;
   readonly optimizer: Optimizer;

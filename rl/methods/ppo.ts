@@ -54,12 +54,13 @@ export const ppo: Method = {
   },
 
   async step(context) {
-    const { config, policy, task, questions, reward, seed, step, optimizer, warmth } = context;
+    const { config, policy, sampler, task, questions, reward, seed, step } = context;
+    const { optimizer, warmth } = context;
     const { train, ppo } = config;
     // 1. Ask.
     const order = { seed, step, count: train.questionsPerStep };
     const draw = { ...train, seed, step };
-    const rollouts = await rollOut(policy, task, questionsOfStep(questions, order), reward, draw);
+    const rollouts = await rollOut(sampler, task, questionsOfStep(questions, order), reward, draw);
     // 2. Judge each token: what is paid from here on, beside what was expected.
     const { samples, kl } = await estimates(context, rollouts);
     // 3. Learn, both policy and value.

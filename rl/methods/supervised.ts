@@ -56,10 +56,10 @@ export const sft: Method = {
 export const rft: Method = {
   start: emptyMemory,
   async step(context) {
-    const { config, policy, task, questions, reward, seed, step } = context;
+    const { config, sampler, task, questions, reward, seed, step } = context;
     const order = { seed, step, count: config.train.questionsPerStep };
     const draw = { ...config.train, seed, step };
-    const rollouts = await rollOut(policy, task, questionsOfStep(questions, order), reward, draw);
+    const rollouts = await rollOut(sampler, task, questionsOfStep(questions, order), reward, draw);
     const kept = rightAnswers(rollouts, config.train.groupSize, config.rft);
     const metrics = await imitate(context, kept, config.rft.aggregation);
     return { rollouts, metrics: { ...metrics, kept_ratio: kept.length / rollouts.length } };

@@ -1,6 +1,7 @@
 /** The model on a GPU: gradients, optimizer, sampling and a GRPO step agree with the wasm device. */
 
 import assert from "node:assert/strict";
+import { localSampler } from "../../eval/engines/sampler.ts";
 import { buildWorld } from "../../eval/worlds/presets.ts";
 import { sequenceBatch } from "../../model/batch.ts";
 import type { ModelConfig } from "../../model/config.ts";
@@ -218,6 +219,7 @@ gpuTest("a step of every method moves the weights as on wasm", async (device) =>
       const { optimizer, memory } = state;
       const report = await methodOf(settings).step({
         ...{ config: settings, task: world, policy, base, optimizer, memory, warmth: 1 },
+        sampler: localSampler(policy),
         ...{ questions: world.questions("train"), reward: rewardOf(settings), step: 0, seed: 1 },
       });
       return { report, weights: await valuesOf(policy.parameters) };
