@@ -2,37 +2,17 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { root, sources } from "../scripts/tree.ts";
+import { tarball } from "../scripts/tarball.ts";
+import { root } from "../scripts/tree.ts";
 import { scratchFolder } from "./support/disk.ts";
 
 const manifest = JSON.parse(fs.readFileSync(join(root, "package.json"), "utf8")) as {
   readonly dependencies: Readonly<Record<string, string>>;
 };
 const { fresh } = scratchFolder();
-
-/** The tarball of the present sources: built by the first runtime that asks, kept for the others. */
-function tarball(): string {
-  const hash = createHash("sha256");
-  const settings = ["package.json", "tsconfig.json", "tsconfig.build.json"];
-  for (const path of [...settings, ...["tensor", "model", "eval", "rl"].flatMap(sources)]) {
-    hash.update(path).update(fs.readFileSync(join(root, path)));
-  }
-  const folder = join(root, "node_modules/.cache/anamnesis");
-  const kept = join(folder, `package-${hash.digest("hex").slice(0, 16)}.tgz`);
-  if (fs.existsSync(kept)) return kept;
-  fs.rmSync(folder, { recursive: true, force: true });
-  fs.mkdirSync(folder, { recursive: true });
-  const options = { cwd: root, encoding: "utf8" } as const;
-  const packed = spawnSync("npm", ["pack", "--silent", "--pack-destination", folder], options);
-  assert.equal(packed.status, 0, `npm pack: ${packed.stdout}${packed.stderr}`);
-  const [made] = fs.readdirSync(folder);
-  fs.renameSync(join(folder, made!), kept);
-  return kept;
-}
 
 /** A project whose node_modules has the unpacked package and links to what the package needs. */
 function project(): string {
