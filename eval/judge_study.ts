@@ -37,7 +37,7 @@ function command(): Command {
       .option("--answers <n>", "judge this many, drawn at random; all by default", whole(1))
       .option("--examples <n>", "disagreements to show for each judge", whole(0), 0)
       .option("--url <address>", "OpenAI-compatible server of a language model to judge too")
-      .option("--model <name>", "its name there")
+      .option("--model <name>", "its name there; its only one by default")
       .option("--cache <file>", "where its verdicts are kept, so that none is asked for twice")
       .option("--offline", "read the cache alone")
       .option("--concurrency <n>", "answers judged at a time", whole(1), 16),
@@ -97,13 +97,15 @@ const drawn = (all: readonly HumanVerdict[], n: number): HumanVerdict[] =>
 
 async function modelJudge({ url, model, cache, offline, concurrency }: Flags) {
   if (url === undefined && !offline) return undefined;
-  if (model === undefined) throw new UserError("--model is missing: which model judges");
+  if (model === undefined && offline) {
+    throw new UserError("--offline needs --model: verdicts are kept by the judge's name");
+  }
   if (offline && cache === undefined) throw new UserError("--offline needs --cache");
   const made = await serverJudge({
     ...{ url: url ?? "", model, cache, concurrency, offline: offline ?? false },
     print: (text) => console.error(text),
   });
-  return { name: model, judge: made.judge, close: made.close };
+  return { name: made.model, judge: made.judge, close: made.close };
 }
 
 interface Assessed {

@@ -12,6 +12,7 @@ import { entityGroups } from "./data_task.ts";
 import { type Format, formats } from "./datasets/formats.ts";
 import type { DataQuestion } from "./datasets/question.ts";
 import { problemText, readQuestionFile } from "./datasets/read.ts";
+import { servedModel } from "./engines/served_model.ts";
 import { chatSampler, completionSampler } from "./engines/text_sampler.ts";
 import { type AsyncJudge, ruleAsync, serverJudge } from "./judge/llm.ts";
 import { ruleNames, rules } from "./judge/rules.ts";
@@ -67,7 +68,7 @@ function command(): Command {
       )
       .option("--model <folder>", "a model's folder: config.json, weights, tokenizer.json")
       .option("--endpoint <url>", "or an OpenAI-compatible server (key: OPENAI_API_KEY)")
-      .option("--endpoint-model <name>", "the model's name there")
+      .option("--endpoint-model <name>", "the model's name there; its only one by default")
       .requiredOption("--data <file>", "questions: an official format, or one JSON object a line")
       .addOption(choice("--format <name>", "whose field names the file has", formats))
       .option("--limit <n>", "most questions, drawn at random", whole(1))
@@ -75,7 +76,7 @@ function command(): Command {
       .option("--temperature <t>", "of the samples; divides the logits", atLeastZero, 1)
       .option("--max-new-tokens <n>", "longest answer", whole(1), 32)
       .option("--judge <name>", `${ruleNames.join(", ")}, or the URL of a judge's server`, "alias")
-      .option("--judge-model <name>", "the judging model's name there")
+      .option("--judge-model <name>", "the judging model's name there; its only one by default")
       .addOption(choice("--prompt <form>", "chat turns, Q: … A:, or the bare text", promptForms))
       .option("--prompt-text <text>", "your own words around {question}")
       .option("--system <text>", "system message of chat prompts")
@@ -92,8 +93,9 @@ function command(): Command {
 export const main = (args: readonly string[]): Promise<number> =>
   exitCodeOf(async () => recall(command().parse(args, { from: "user" }).opts<Flags>()));
 
-async function recall(flags: Flags): Promise<void> {
-  requireFlags(flags);
+async function recall(given: Flags): Promise<void> {
+  requireFlags(given);
+  const flags = await withModelName(given);
   const { samples, temperature, maxNewTokens, seed } = flags;
   const thinkTokens = flags.think ? flags.thinkTokens : 0;
   const plan: Plan = { samples, temperature, maxNewTokens, thinkTokens, seed };
@@ -106,7 +108,7 @@ async function recall(flags: Flags): Promise<void> {
   const answered = asked.map(({ data }) => {
     return { data, entity: groups.get(data)!, answers: store.known.get(data.id)! };
   });
-  const all = await judged(flags, folder, (judge) =>
+  const { judgeName, all } = await judged(flags, folder, (judge) =>
     judgeAnswers(answered, responder.prompts, judge),
   );
   const votes = flags.judge !== "contains";
@@ -115,7 +117,7 @@ async function recall(flags: Flags): Promise<void> {
     `model        ${responder.name}`,
     `questions    ${flags.data}: ${asked.length}, ${summary.entities} entities`,
     `prompts      ${responder.prompts.form}; at most ${maxNewTokens} tokens; samples at temperature ${temperature}, seed ${seed}`,
-    `judge        ${flags.judge}${flags.judgeModel === undefined ? "" : ` (${flags.judgeModel})`}`,
+    `judge        ${judgeName}`,
   ];
   const { text, markdown } = recallReport(summary, all, header);
   const write = (name: string, content: string) => writeAtomic(join(folder, name), [content]);
@@ -126,22 +128,28 @@ async function recall(flags: Flags): Promise<void> {
 }
 
 function requireFlags(flags: Flags): void {
-  const { model, endpoint, endpointModel, judge, judgeModel } = flags;
+  const { model, endpoint, judge } = flags;
   const isRule = (ruleNames as readonly string[]).includes(judge);
   const isUrl = /^https?:\/\//.test(judge);
   const problem =
     (model === undefined) === (endpoint === undefined)
       ? "give one of --model FOLDER and --endpoint URL"
-      : endpoint !== undefined && endpointModel === undefined
-        ? "--endpoint needs --endpoint-model, the model's name there"
-        : !isRule && !isUrl
-          ? `--judge ${judge} is none of ${ruleNames.join(", ")}, and no URL`
-          : isUrl && judgeModel === undefined
-            ? "--judge URL needs --judge-model, the judging model's name there"
-            : flags.think && flags.prompt === "raw" && flags.thinkText === undefined
-              ? "--think with --prompt raw needs --think-text: the bare text asks for no thought"
-              : undefined;
+      : !isRule && !isUrl
+        ? `--judge ${judge} is none of ${ruleNames.join(", ")}, and no URL`
+        : flags.think && flags.prompt === "raw" && flags.thinkText === undefined
+          ? "--think with --prompt raw needs --think-text: the bare text asks for no thought"
+          : undefined;
   if (problem !== undefined) throw new UserError(problem);
+}
+
+/** Asks the server for the name of its only model where none is given. */
+async function withModelName(flags: Flags): Promise<Flags> {
+  const { endpoint: url, endpointModel } = flags;
+  if (url === undefined || endpointModel !== undefined) return flags;
+  const key = process.env.OPENAI_API_KEY;
+  const server = { url, key, print: (line: string) => console.error(line) };
+  const found = await servedModel("the endpoint", "--endpoint-model", server);
+  return { ...flags, endpointModel: found };
 }
 
 /** The model that answers. A server that continues texts is asked with --prompt qa or raw. */
@@ -221,17 +229,17 @@ async function answerAll(
 
 /** Runs `body` with the judge that is asked for; a server's verdicts are kept beside the answers. */
 async function judged(
-  { judge, judgeModel = "" }: Flags,
+  { judge, judgeModel }: Flags,
   folder: string,
   body: (judge: AsyncJudge) => Promise<JudgedAnswers[]>,
-): Promise<JudgedAnswers[]> {
+): Promise<{ judgeName: string; all: JudgedAnswers[] }> {
   const rule = ruleNames.find((name) => name === judge);
-  if (rule !== undefined) return body(ruleAsync(rules[rule]));
+  if (rule !== undefined) return { judgeName: rule, all: await body(ruleAsync(rules[rule])) };
   const print = (line: string) => console.error(line);
   const cache = join(folder, "verdicts.jsonl");
   const server = await serverJudge({ url: judge, model: judgeModel, cache, print });
   try {
-    return await body(server.judge);
+    return { judgeName: `${judge} (${server.model})`, all: await body(server.judge) };
   } finally {
     server.close();
   }

@@ -7,7 +7,11 @@ import { above0, count, when } from "./method_config.ts";
 export const judge = z
   .strictObject({
     url: z.string().min(1).optional().describe("OpenAI-compatible server of --reward llm"),
-    model: z.string().min(1).optional().describe("The judging model's name there"),
+    model: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("The judging model's name there; none: its only one"),
     cache: z
       .string()
       .min(1)
@@ -36,7 +40,6 @@ export function judgeProblems({
   const { url, model, cache, offline } = asked ?? {};
   return when(
     [reward !== "llm" && given.length > 0, `${given} with reward ${reward}: set reward to llm`],
-    [reward === "llm" && model === undefined, "reward llm needs judge.model: who judges"],
     [
       reward === "llm" && url === undefined && !offline,
       "reward llm needs judge.url: an OpenAI-compatible server such as http://localhost:8000/v1",
@@ -44,6 +47,10 @@ export function judgeProblems({
     [
       reward === "llm" && offline === true && cache === undefined,
       "judge.offline needs judge.cache",
+    ],
+    [
+      reward === "llm" && offline === true && model === undefined,
+      "judge.offline needs judge.model: verdicts are kept by the judge's name",
     ],
   );
 }

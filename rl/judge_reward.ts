@@ -22,6 +22,7 @@ export async function openReward(
 ): Promise<OpenReward> {
   if (config.reward !== "llm") return { reward: rewardOf(config), [Symbol.dispose]() {} };
   const judge = await serverJudge({ ...judgeOptions(config, folder), print });
+  if (config.judge?.model === undefined) print(`judge: ${judge.model}`);
   const payAll: BatchReward["payAll"] = (answers) =>
     judge.judge(
       answers.map(({ question, answer }) => ({
@@ -39,7 +40,7 @@ export function judgeOptions(
   { judge = {} }: Pick<TrainConfig, "judge">,
   folder: string,
 ): ServerJudgeOptions {
-  const { url = "", model = "", cache, offline, patienceSeconds, ...rest } = judge;
+  const { url = "", model, cache, offline, patienceSeconds, ...rest } = judge;
   const limits = Object.fromEntries(
     Object.entries(rest).filter(([, value]) => value !== undefined),
   );

@@ -50,6 +50,10 @@ export const shorthands: readonly (CommandFlag & { readonly stands: string })[] 
     ...{ flag: "--lora", placeholder: "RANK", stands: "--lora.rank" },
     description: "… by adapters of this rank (--lora.rank)",
   },
+  {
+    ...{ flag: "--judge", placeholder: "URL", stands: "--judge.url" },
+    description: "… paid by a judging model behind this server (--judge.url, --reward llm)",
+  },
 ];
 
 function withoutShorthands(argv: readonly string[]): string[] {
@@ -195,7 +199,9 @@ function baseLayer(resume: string | null, above: readonly Layer[]): Layer {
   const usual = above.some((layer) => layer.values.data !== undefined) ? "data" : "smoke";
   // An unknown preset is reported with all other wrong values; until then the default stands in.
   const preset = presetNames.find((name) => name === (asked.at(-1) ?? usual)) ?? "smoke";
-  const implied = preset === "data" ? { preset } : {};
+  // Whoever names a judge and no reward wants the judge.
+  const judged = above.some(({ values }) => getPath(values, ["judge", "url"]) !== undefined);
+  const implied = { ...(preset === "data" && { preset }), ...(judged && { reward: "llm" }) };
   return { origin: `preset ${preset}`, values: { ...presets[preset], ...implied } };
 }
 

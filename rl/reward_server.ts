@@ -151,7 +151,7 @@ async function judgeOf(own: Settings): Promise<{ name: string; judge: AsyncJudge
       ...judgeOptions(own, "."),
       print: (text) => console.log(text),
     });
-    return { name: `llm ${own.judge?.model}`, judge: made.judge, close: made.close };
+    return { name: `llm ${made.model}`, judge: made.judge, close: made.close };
   }
   if (reward === "noisy" || reward === "random") {
     throw new UserError(`reward ${reward} is drawn by step and row, which engines do not send`);

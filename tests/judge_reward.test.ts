@@ -18,6 +18,7 @@ import {
 import { configHash } from "../rl/hash.ts";
 import { openReward } from "../rl/judge_reward.ts";
 import { Progress } from "../rl/progress.ts";
+import { resolveConfig } from "../rl/resolve.ts";
 import { createRun, openRun } from "../rl/run.ts";
 import { restore } from "../rl/state.ts";
 import { trainPolicy } from "../rl/trainer.ts";
@@ -147,11 +148,22 @@ describe("settings of a judge", () => {
   test("that can't hold are named", () => {
     const problems = (settings: object) => contradictions(trainShape.parse(settings)).join("\n");
     assert.match(problems({ judge: { url: "http://x" } }), /judge\.url with reward alias/);
-    assert.match(problems({ reward: "llm", judge: { url: "http://x" } }), /needs judge\.model/);
+    assert.equal(problems({ reward: "llm", judge: { url: "http://x" } }), "");
     assert.match(problems({ reward: "llm", judge: { model: "m" } }), /needs judge\.url/);
     const offline = { model: "m", offline: true };
     assert.match(problems({ reward: "llm", judge: offline }), /offline needs judge\.cache/);
+    const unnamed = { url: "http://x", cache: "c", offline: true };
+    assert.match(problems({ reward: "llm", judge: unnamed }), /offline needs judge\.model/);
     const whole = { url: "http://x", model: "m" };
     assert.equal(problems({ reward: "llm", judge: whole }), "");
+  });
+
+  test("--judge URL asks for the judge's reward, unless another is named", () => {
+    const url = "http://localhost:8000/v1";
+    const settings = (...more: string[]) => resolveConfig(["--judge", url, ...more]);
+    const resolved = settings();
+    assert.ok(resolved.help === null);
+    assert.deepEqual([resolved.config.reward, resolved.config.judge], ["llm", { url }]);
+    assert.throws(() => settings("--reward", "alias"), /judge\.url with reward alias/);
   });
 });

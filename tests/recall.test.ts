@@ -102,12 +102,10 @@ describe("a user's mistake", () => {
   const mistakes: [args: string[], message: RegExp][] = [
     [["--data", data], /give one of --model FOLDER and --endpoint URL/],
     [["--model", model, "--endpoint", "http://x", "--data", data], /give one of/],
-    [["--endpoint", "http://x", "--data", data], /--endpoint needs --endpoint-model/],
     [["--model", "nowhere", "--data", data], /there is no model folder nowhere/],
     [["--model", model, "--data", "none.jsonl", "--prompt", "raw"], /cannot read none\.jsonl/],
     [["--model", model, "--data", data, "--prompt", "chat"], /has no chat template/],
     [["--model", model, "--data", data, "--judge", "mine"], /--judge mine is none of exact/],
-    [["--model", model, "--data", data, "--judge", "http://x"], /needs --judge-model/],
     [["--model", model, "--data", data, "--think", "--prompt", "raw"], /needs --think-text/],
     [["--model", model, "--data", data, "--samples", "few"], /--samples.*whole number/],
     [[...small, "--temperature", "0.5"], /other settings gave \(temperature 1 -> 0\.5\)/],
@@ -167,6 +165,28 @@ describe("a server", () => {
     assert.deepEqual([summary.passAtK["1"].value, summary.passAtK["4"].value], [0.4375, 1]);
     assert.equal(summary.vote["4"].value, 0.25);
     assert.match(text, /Thinking first mends 36 answers and breaks 0/);
+  });
+
+  test("of one model needs no name, of several says which there are", async () => {
+    const script =
+      (...models: string[]) =>
+      (request: Received) =>
+        request.path === "/v1/models"
+          ? { json: { data: models.map((id) => ({ id })) } }
+          : reply(request, []);
+    await using server = await mockServer(script("only"));
+    const args = ["--endpoint", server.url, "--data", data, "--limit", "3", "--samples", "0"];
+    const alone = await recall(...args, "--out", join(folder, "only"));
+    assert.equal(alone.code, 0, alone.errors);
+    assert.equal(server.received.at(-1)!.body.model, "only");
+    server.answer(script("a", "b"));
+    const many = await recall(...args, "--out", join(folder, "many"));
+    assert.equal(many.code, 2);
+    assert.match(many.errors, /the endpoint at .* has 2 models: a,b; .*--endpoint-model/);
+    server.answer(script());
+    const rest = ["--endpoint-model", "m", "--out", join(folder, "none")];
+    const none = await recall(...args, "--judge", server.url, ...rest);
+    assert.match(none.errors, /the judge at .* has no model/);
   });
 
   test("that fails in the middle loses no answer, and the same command goes on", async () => {

@@ -226,7 +226,7 @@ describe("the command", () => {
   test("names what it can't do", () => {
     for (const [args, message] of [
       [["--reward", "random"], /drawn by step and row/],
-      [["--reward", "llm"], /needs judge\.model/],
+      [["--reward", "llm"], /needs judge\.url/],
       [["--data", "nowhere.jsonl"], /nowhere\.jsonl/],
       [["--port", "99999"], /--port/],
       [["--prot", "1"], /unknown flag --prot; did you mean --port\?/],

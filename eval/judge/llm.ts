@@ -3,6 +3,7 @@
 import { mapLimited } from "../engines/limits.ts";
 import { type Chat, type Message, openChat } from "../engines/openai.ts";
 import { CallFailure, Retries } from "../engines/retry.ts";
+import { servedModel } from "../engines/served_model.ts";
 import type { ServerOptions } from "../engines/server.ts";
 import { VerdictCache, verdictKey } from "./cache.ts";
 import type { Judge, Judgement } from "./judge.ts";
@@ -108,7 +109,8 @@ export const ruleAsync =
 
 /** The key is by default the environment's OPENAI_API_KEY, the time-out 60 s, 16 calls at a time. */
 export interface ServerJudgeOptions extends ServerOptions {
-  readonly model: string;
+  /** None: the one that the server has. Offline it must be given, for verdicts are kept by it. */
+  readonly model?: string | undefined;
   /** Longest reply, in tokens. */
   readonly maxTokens?: number;
   /** File of verdicts. */
@@ -117,11 +119,20 @@ export interface ServerJudgeOptions extends ServerOptions {
   readonly offline?: boolean;
 }
 
+export interface ServerJudge extends LlmJudge {
+  /** Name of the judging model. */
+  readonly model: string;
+  readonly retries: Retries;
+  readonly close: () => void;
+}
+
+/** How the commands name the judging model. */
+const MODEL_FLAGS = "--judge.model (rl/train.ts) or --judge-model (eval/recall.ts)";
+
 /** A judge behind a server. A UserError where it stays away for longer than the patience. */
-export async function serverJudge(
-  options: ServerJudgeOptions,
-): Promise<LlmJudge & { readonly retries: Retries; readonly close: () => void }> {
-  const { url, model, key = process.env.OPENAI_API_KEY, concurrency, print } = options;
+export async function serverJudge(options: ServerJudgeOptions): Promise<ServerJudge> {
+  const { url, key = process.env.OPENAI_API_KEY, concurrency, print } = options;
+  const model = options.model ?? (await servedModel("the judge", MODEL_FLAGS, { ...options, key }));
   const cache = options.cache === undefined ? undefined : new VerdictCache(options.cache);
   if (cache !== undefined && cache.broken > 0) {
     print?.(`${cache.path}: ${cache.broken} lines can't be read and are passed over`);
@@ -142,7 +153,7 @@ export async function serverJudge(
         print,
       });
   const made = llmJudge({ model, ask, cache, ...(concurrency && { concurrency }) });
-  return { ...made, retries, close: () => cache?.close() };
+  return { ...made, model, retries, close: () => cache?.close() };
 }
 
 /**
