@@ -51,7 +51,8 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   using paid = await openReward(config, run.dir, (text) => progress.print(text));
   const { reward } = paid;
   const rows: Metrics[] = run.metrics.rows().filter(({ step }) => (step as number) >= 0);
-  if (state.step === 0) await validated(training);
+  // Once: a run that was stopped in its first step has this row and its checkpoint.
+  if (state.bestScore === Number.NEGATIVE_INFINITY) await validated(training);
   using stage = progress.stage(config.method, train.steps, { from: state.step });
   while (state.step < train.steps) {
     const { step } = state;

@@ -120,6 +120,15 @@ describe("reward llm", () => {
     assert.ok(later.length > 0 && later.every((prompt) => !judgedBefore.includes(prompt)));
   });
 
+  test("a judge that never came costs the first step, not the measurement before it", async () => {
+    const rule = await train(fresh(), tiny({ reward: "alias" }));
+    await using server = await mockServer(() => ({ status: 401, text: "no" }));
+    const [dir, config] = [fresh(), judged(server.url)];
+    await assert.rejects(train(dir, config), /step 0: the judge grader at .*HTTP 401/);
+    server.answer(aliasGrader);
+    assert.deepEqual(await train(dir, config, true), rule);
+  });
+
   test("an answer without a verdict is left out of its group, never paid 0", async () => {
     await using server = await mockServer(() => ({
       json: { choices: [{ message: { content: "no idea" }, finish_reason: "stop" }] },
