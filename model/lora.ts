@@ -1,12 +1,13 @@
 /** Low-rank adapters: W + (alpha/rank)·B·A with W fixed; trained, merged, and saved as PEFT has them. */
 
 import { noGrad, randomStream, scope, type Tensor, tensor, zeros } from "../tensor/mod.ts";
+import { ADAPTER_SCALE, adapterName } from "./adapters.ts";
 import { loadTree, treeFile } from "./checkpoint.ts";
 import type { ModelConfig } from "./config.ts";
 import { UserError } from "./errors.ts";
 import { jsonBytes } from "./files.ts";
-import { overwrite } from "./optimizer.ts";
-import { type ParameterTree, parameter, parameterShapes } from "./parameters.ts";
+import { disposeParameters, type ParameterTree, parameter, parameterShapes } from "./parameters.ts";
+import { sourceOfTree, type TensorSource } from "./store.ts";
 
 export interface LoraSettings {
   readonly rank: number;
@@ -16,12 +17,17 @@ export interface LoraSettings {
   readonly targets: readonly string[];
 }
 
-/** Adapters on a base whose weights stay as they are (https://arxiv.org/abs/2106.09685). */
+/**
+ * Adapters on a base whose weights stay as they are (https://arxiv.org/abs/2106.09685). There is no
+ * copy of the weights: passes read the base's, and add what the adapters do to each layer's input.
+ */
 export interface Lora {
   readonly settings: LoraSettings;
   readonly base: ParameterTree;
   /** "model.layers.0.self_attn.q_proj.lora_A.weight" [rank in] and lora_B [out rank]. */
   readonly adapters: ParameterTree;
+  /** What a forward pass reads: the base's weights and the adapters. */
+  readonly parameters: ParameterTree;
 }
 
 export const loraTargets = [
@@ -29,8 +35,7 @@ export const loraTargets = [
   ...["gate_proj", "up_proj", "down_proj"],
 ] as const;
 
-const adapterName = (weight: string, part: "A" | "B"): string =>
-  weight.replace(/\.weight$/, `.lora_${part}.weight`);
+const moduleOf = (weight: string): string => weight.replace(/\.weight$/, "");
 
 /** Names of the weights that get an adapter. Throws a UserError where a target names none. */
 export function adaptedNames(config: ModelConfig, targets: readonly string[]): string[] {
@@ -59,48 +64,66 @@ export function makeLora(
     const values = Float32Array.from({ length: settings.rank * into }, () => {
       return (2 * stream.uniform() - 1) * bound;
     });
-    adapters.set(adapterName(name, "A"), tensor(values, [settings.rank, into], { device }));
-    adapters.set(adapterName(name, "B"), zeros([out, settings.rank], { device }));
+    const module = moduleOf(name);
+    adapters.set(adapterName(module, "A"), tensor(values, [settings.rank, into], { device }));
+    adapters.set(adapterName(module, "B"), zeros([out, settings.rank], { device }));
   }
-  return { settings, base, adapters };
+  return withAdapters(base, settings, adapters);
 }
 
-/** W + (alpha/rank)·B·A of an adapted weight. */
-function adapted({ settings, base, adapters }: Lora, name: string): Tensor {
-  const [A, B] = [adapters.get(adapterName(name, "A"))!, adapters.get(adapterName(name, "B"))!];
-  const scale = settings.alpha / settings.rank;
-  return scope(() => parameter(base, name).add(B.matmul(A).mul(scale)));
+/** Adapters that there are on a base; `disposeLora` frees them. */
+export function withAdapters(
+  base: ParameterTree,
+  settings: LoraSettings,
+  adapters: ParameterTree,
+): Lora {
+  const { device } = adapters.values().next().value!;
+  const scale = tensor(settings.alpha / settings.rank, [], { device });
+  const parameters = new Map([...base, ...adapters, [ADAPTER_SCALE, scale] as const]);
+  return { settings, base, adapters, parameters };
 }
 
-/**
- * The tree that a loss reads: adapted weights are part of its graph, so that gradients reach the
- * adapters. Call it inside of a scope.
- */
-export function adaptedParameters(lora: Lora): ParameterTree {
-  const has = (name: string) => lora.adapters.has(adapterName(name, "A"));
-  return new Map([...lora.base].map(([name, t]) => [name, has(name) ? adapted(lora, name) : t]));
+/** Frees the adapters; the base stays. */
+export function disposeLora({ adapters, parameters }: Lora): void {
+  disposeParameters(adapters);
+  parameters.get(ADAPTER_SCALE)!.dispose();
 }
 
-/** Writes the adapted weights over those of `merged`: what sampling and checkpoints read. */
-export function mergeInto(merged: ParameterTree, lora: Lora): void {
-  noGrad(() => {
-    for (const [name, t] of merged) {
-      if (!lora.adapters.has(adapterName(name, "A"))) continue;
-      scope(() => overwrite(t, adapted(lora, name), name));
+/** W + (alpha/rank)·B·A, or W where it has no adapter: a new tensor, which the caller frees. */
+export function mergedWeight({ settings, base, adapters }: Lora, name: string): Tensor {
+  const W = parameter(base, name);
+  const [A, B] = (["A", "B"] as const).map((part) =>
+    adapters.get(adapterName(moduleOf(name), part)),
+  );
+  if (A === undefined || B === undefined) return W.contiguous();
+  return scope(() => W.add(B.matmul(A).mul(settings.alpha / settings.rank)));
+}
+
+/** The merged weights for a file, one at a time, so that there are never all of them beside the base. */
+export function mergedSource(lora: Lora): TensorSource {
+  const own = sourceOfTree(lora.base);
+  const values = async (name: string): Promise<Float32Array> => {
+    if (!lora.adapters.has(adapterName(moduleOf(name), "A"))) return own.values(name);
+    const merged = noGrad(() => mergedWeight(lora, name));
+    try {
+      return Float32Array.from(await merged.data());
+    } finally {
+      merged.dispose();
     }
-  });
+  };
+  return { ...own, values };
 }
 
 const PEFT = "base_model.model.";
 
-/** adapter_model.safetensors and adapter_config.json, as PEFT reads them. */
-export async function adapterFiles({
-  settings,
-  adapters,
-}: Lora): Promise<Record<string, Uint8Array>> {
+/** adapter_model.safetensors and adapter_config.json, as PEFT reads them; `base` is the base's name. */
+export async function adapterFiles(
+  { settings, adapters }: Lora,
+  base: string | null = null,
+): Promise<Record<string, Uint8Array>> {
   return {
     "adapter_config.json": jsonBytes({
-      ...{ peft_type: "LORA", task_type: "CAUSAL_LM", base_model_name_or_path: null },
+      ...{ peft_type: "LORA", task_type: "CAUSAL_LM", base_model_name_or_path: base },
       ...{ r: settings.rank, lora_alpha: settings.alpha, target_modules: settings.targets },
       ...{ lora_dropout: 0, bias: "none", fan_in_fan_out: false, use_rslora: false },
       inference_mode: true,

@@ -1,6 +1,7 @@
 /** The whole model in one file: tokens to hidden states, logits, log-probabilities of tokens. */
 
 import { arange, isRecording, keep, scope, type Tensor, tensor } from "../tensor/mod.ts";
+import { plusAdapter } from "./adapters.ts";
 import { type Cache, extendCache } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
 import { mixture, type Routing, route } from "./experts.ts";
@@ -122,7 +123,10 @@ function perceptron(x: Tensor, name: string, pass: Pass): Tensor {
 const norm = (x: Tensor, name: string, { parameters, config }: Pass): Tensor =>
   x.rmsNorm(parameter(parameters, `${name}.weight`), { eps: config.rms_norm_eps });
 
-/** x·Wᵀ + b for each part's W [out in], as Hugging Face stores it; one product where packed. */
+/**
+ * x·Wᵀ + b for each part's W [out in], as Hugging Face stores it, and what its adapter adds; one
+ * product where packed.
+ */
 function linear(
   x: Tensor,
   module: string,
@@ -136,17 +140,22 @@ function linear(
   const biases = bias ? all("bias") : undefined;
   const plus = (y: Tensor, b: Tensor | undefined): Tensor => (b ? y.add(b) : y);
   const input = stored(x);
+  const adapted = (y: Tensor, i: number): Tensor =>
+    plusAdapter(y, input, `${module}.${parts[i]}`, parameters);
   if (packed === undefined) {
-    return weights.map((weight, i) => plus(input.matmul(stored(weight).transpose()), biases?.[i]));
+    return weights.map((weight, i) =>
+      adapted(plus(input.matmul(stored(weight).transpose()), biases?.[i]), i),
+    );
   }
   const name = `${module}.${parts[0]}`;
   const product = input.matmul(pack(packed, name, weights));
   const together = plus(product, biases && pack(packed, `${name}.bias`, biases));
   let end = 0;
-  return weights.map(({ shape }) => {
+  return weights.map(({ shape }, i) => {
     const from = end;
     end += shape[0]!;
-    return weights.length === 1 ? together : together.slice([null, [from, end]]);
+    const own = weights.length === 1 ? together : together.slice([null, [from, end]]);
+    return adapted(own, i);
   });
 }
 

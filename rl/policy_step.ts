@@ -57,8 +57,8 @@ export async function policyStep(
   { learningRate, reference }: { learningRate: number; reference: ParameterTree | undefined },
 ): Promise<PolicyReport> {
   const micros = microBatches(answers, policy.config);
-  const update = await policyUpdate(policy, optimizer, micros, learningRate, (micro, parameters) =>
-    microLoss({ ...policy, parameters }, micro, settings, reference),
+  const update = await policyUpdate(policy, optimizer, micros, learningRate, (micro) =>
+    microLoss(policy, micro, settings, reference),
   );
   const sums = { low: 0, high: 0, largest: 0, moved: 0, kl: 0, entropy: 0, tokens: 0 };
   update.observed.forEach(([ratios, kls, entropies], m) => {

@@ -3,13 +3,12 @@
 import { type GreedyAnswer, greedyAnswers, type Model } from "../eval/accuracy.ts";
 import { type McNemar, mcnemar } from "../eval/statistics.ts";
 import type { Task } from "../eval/task.ts";
-import { loadModel } from "../model/checkpoint.ts";
-import { disposeParameters } from "../model/parameters.ts";
 import { bestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import type { TrainConfig } from "./config.ts";
 import { asking } from "./evaluate.ts";
 import { validationQuestions } from "./questions.ts";
 import type { Run } from "./run.ts";
+import { disposePolicy, policyOf } from "./state.ts";
 
 /**
  * Two-sided level at which the best checkpoint must beat the base model on validation: 5 %, divided
@@ -51,11 +50,11 @@ export async function choose(run: Run<TrainConfig>, task: Task, base: Model): Pr
     return { ...keepBase, validation: mcnemar([], []), accuracy };
   }
   readCheckpoint(best.path); // verifies its checksums
-  const model = loadModel(best.path);
+  const model = policyOf(config, base, best.path);
   const after = await correct(model);
   const validation = mcnemar(before, after);
   const accuracy = { base: shareOf(before), best: shareOf(after) };
-  const dispose = () => disposeParameters(model.parameters);
+  const dispose = () => disposePolicy(model);
   if (validation.fixed > validation.broken && validation.p < selectionLevel(config)) {
     return { model, step: best.step, validation, accuracy, dispose };
   }

@@ -11,9 +11,9 @@ import {
   optimizerFile,
   treeFile,
 } from "../model/checkpoint.ts";
-import { adapterFiles, loadAdapters, makeLora, mergeInto } from "../model/lora.ts";
+import { adapterFiles, disposeLora, loadAdapters, makeLora } from "../model/lora.ts";
 import type { Optimizer } from "../model/optimizer.ts";
-import { cloneParameters, disposeParameters, type ParameterTree } from "../model/parameters.ts";
+import { cloneParameters, disposeParameters } from "../model/parameters.ts";
 import { latestCheckpoint, readCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Memory } from "./methods/method.ts";
@@ -40,11 +40,16 @@ const OPTIMIZER = "optimizer.safetensors";
 const treeName = (name: string): string => `${name}.safetensors`;
 const optimizerName = (name: string): string => `${name}-optimizer.safetensors`;
 
-/** All random numbers are functions of (seed, step), so that no generator has to be saved. */
+/**
+ * All random numbers are functions of (seed, step), so that no generator has to be saved. Of a policy
+ * with adapters these are all: the base stays where it is.
+ */
 export async function checkpointFiles(
   model: Model,
   task: Task,
   state: TrainState,
+  /** Name of the base model, for the adapters' file. */
+  base: string | null,
 ): Promise<Record<string, Uint8Array>> {
   const { step, bestScore, sinceBest, firstSolved, memory } = state;
   const counters = {
@@ -58,9 +63,10 @@ export async function checkpointFiles(
   for (const [name, tree] of memory.trees) more[treeName(name)] = await treeFile(tree);
   for (const [name, own] of memory.optimizers) more[optimizerName(name)] = await optimizerFile(own);
   return {
-    ...(await modelFiles({ ...model, tokenizer: task.tokenizer })),
+    ...(model.lora
+      ? await adapterFiles(model.lora, base)
+      : await modelFiles({ ...model, tokenizer: task.tokenizer })),
     ...more,
-    ...(model.lora && (await adapterFiles(model.lora))),
     [OPTIMIZER]: await optimizerFile(state.optimizer),
     [STATE]: new TextEncoder().encode(JSON.stringify(counters)),
   };
@@ -77,23 +83,39 @@ function freshState(config: TrainConfig, base: Model, policy: Model): TrainState
   };
 }
 
-/** The policy with its adapters, if it has any: these are new, and change nothing yet. */
-function policyOf(config: TrainConfig, base: Model, parameters: ParameterTree): Model {
+/** A copy of the base model, or the base model with new adapters: they change nothing yet. */
+function freshPolicy(config: TrainConfig, base: Model): Model {
   const { rank, alpha, targets } = config.lora;
-  if (rank === 0) return { config: base.config, parameters };
+  if (rank === 0) return { config: base.config, parameters: cloneParameters(base.parameters) };
   const seed = seedsOf(config).rl;
   const lora = makeLora(base.config, base.parameters, { rank, alpha, targets }, seed);
-  return { config: base.config, parameters, lora };
+  return { config: base.config, parameters: lora.parameters, lora };
 }
 
-/** A copy of the base model, and the state before the first step. */
+/** The policy that a checkpoint holds; with adapters, those on the base model. */
+export function policyOf(config: TrainConfig, base: Model, checkpoint: string): Model {
+  if (config.lora.rank === 0) {
+    return { config: base.config, parameters: loadModel(checkpoint).parameters };
+  }
+  const policy = freshPolicy(config, base);
+  loadAdapters(join(checkpoint, "adapter_model.safetensors"), policy.lora!);
+  return policy;
+}
+
+/** Frees what a policy has of its own: not the base that adapters stand on. */
+export function disposePolicy({ parameters, lora }: Model): void {
+  if (lora === undefined) disposeParameters(parameters);
+  else disposeLora(lora);
+}
+
+/** The policy before the first step, and its state. */
 export function startState(config: TrainConfig, base: Model): { policy: Model; state: TrainState } {
-  const policy = policyOf(config, base, cloneParameters(base.parameters));
+  const policy = freshPolicy(config, base);
   return { policy, state: freshState(config, base, policy) };
 }
 
 /**
- * The policy and the state to start from: a copy of the base model, or what the run's latest
+ * The policy and the state to start from: those before the first step, or what the run's latest
  * checkpoint holds; rows logged after it are dropped.
  */
 export function restore(
@@ -103,21 +125,15 @@ export function restore(
 ): { policy: Model; state: TrainState } {
   const info = resumed ? latestCheckpoint(run.checkpoints) : null;
   if (resumed) run.rewind(info);
-  const parameters =
-    info === null ? cloneParameters(base.parameters) : loadModel(info.path).parameters;
-  const policy = policyOf(run.config, base, parameters);
+  if (info === null) return startState(run.config, base);
+  const policy = policyOf(run.config, base, info.path);
   const state = freshState(run.config, base, policy);
-  if (info === null) return { policy, state };
   const counters = readCheckpoint(info.path).contents[STATE];
   if (counters === undefined) {
     throw new UserError(`${info.path} has no ${STATE}: it can't be resumed`);
   }
   loadOptimizer(join(info.path, OPTIMIZER), state.optimizer);
   const { memory } = state;
-  if (policy.lora) {
-    loadAdapters(join(info.path, "adapter_model.safetensors"), policy.lora);
-    mergeInto(policy.parameters, policy.lora);
-  }
   for (const [name, tree] of memory.trees) loadTree(join(info.path, treeName(name)), tree);
   for (const [name, own] of memory.optimizers) {
     loadOptimizer(join(info.path, optimizerName(name)), own);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { greedyAnswers } from "../eval/accuracy.ts";
 import { count } from "../eval/table.ts";
 import type { TaskQuestion } from "../eval/task.ts";
-import { activeParameterCount, disposeParameters, parameterCount } from "../model/parameters.ts";
+import { activeParameterCount, parameterCount } from "../model/parameters.ts";
 import { setDevice } from "../tensor/mod.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { accessibilityOfTraining, asking, type BaseMeasurement, measure } from "./evaluate.ts";
@@ -20,7 +20,7 @@ import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
 import { choose } from "./select.ts";
 import { openSource, type Source } from "./source.ts";
-import { disposeState, restore } from "./state.ts";
+import { disposePolicy, disposeState, restore } from "./state.ts";
 import { trainingQuestions } from "./strata.ts";
 import { trackersOf } from "./tracking.ts";
 import { trainPolicy } from "./trainer.ts";
@@ -115,8 +115,7 @@ async function train(work: Work): Promise<void> {
     trained: await right(measuredTraining(task, config)),
   };
   chosen.dispose();
-  disposeParameters(policy.parameters);
-  if (policy.lora) disposeParameters(policy.lora.adapters);
+  disposePolicy(policy);
 
   // 5. What happened.
   const seconds = (performance.now() - started) / 1000;
@@ -133,7 +132,10 @@ async function train(work: Work): Promise<void> {
   run.writeSummary(summary);
   run.writeReport(markdown);
   console.log(`\n${text}\nrun folder: ${run.dir} (report.md first)`);
-  if (config.data !== undefined) return console.log(tunedText(run, chosen.step));
+  if (config.data !== undefined || config.lora.rank > 0) {
+    console.log(await tunedText(run, chosen.step, source));
+  }
+  if (config.data !== undefined) return;
   console.log(
     "next: --preset null, the control; --method ppo; --explain, what metrics mean; " +
       "npm run reproduce -- --quick, the paper's claims",
@@ -175,11 +177,15 @@ function requireSameFiles(run: Run<TrainConfig>, resumed: boolean, { files }: So
 }
 
 /** Keeps the chosen weights as a folder that other tools open, and says where it is. */
-function tunedText(run: Run<TrainConfig>, step: number): string {
+async function tunedText(
+  run: Run<TrainConfig>,
+  step: number,
+  { task, base }: Source,
+): Promise<string> {
   if (step === 0) {
     return `no checkpoint was better than the model itself; the last one is in ${run.checkpoints}`;
   }
-  const folder = keepTuned(run);
+  const folder = await keepTuned(run, base, task.tokenizer);
   return `tuned model: ${folder} (bun run model/generate.ts --model ${folder} --prompt …)`;
 }
 

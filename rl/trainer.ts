@@ -153,7 +153,8 @@ function record({ run, tracker }: Training, row: Metrics): void {
 }
 
 async function save({ run, task, policy, state }: Training, score: number | null): Promise<void> {
-  const files = await checkpointFiles(policy, task, state);
+  const { data } = run.config;
+  const files = await checkpointFiles(policy, task, state, data?.model ?? null);
   run.saveCheckpoint(state.step, files, { score, keep: run.config.checkpoint.keep });
 }
 

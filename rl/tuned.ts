@@ -2,15 +2,28 @@
 
 import { copyFileSync, existsSync, linkSync } from "node:fs";
 import { join } from "node:path";
+import type { Model } from "../eval/accuracy.ts";
+import { writeFolder } from "../model/checkpoint.ts";
+import { mergedSource } from "../model/lora.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { bestCheckpoint } from "./checkpoints.ts";
+import type { TrainConfig } from "./config.ts";
 import { fileError, makeFolder, namesIn, removeQuietly } from "./files.ts";
 import type { Run } from "./run.ts";
+import { disposePolicy, policyOf } from "./state.ts";
 
 /** What going on with training needs, and a model does not. */
 const OF_TRAINING = /(^|-)optimizer\.safetensors$|^(state|manifest)\.json$|^(critic|reference)\./;
 
-/** Puts the best checkpoint's model into the run's folder `model`, and returns its path. */
-export function keepTuned(run: Run): string {
+/**
+ * Puts the best checkpoint's model into the run's folder `model`, and returns its path; adapters are
+ * merged into a copy of the base model, and stand beside it.
+ */
+export async function keepTuned(
+  run: Run<TrainConfig>,
+  base: Model,
+  tokenizer: Tokenizer | undefined,
+): Promise<string> {
   const folder = join(run.dir, "model");
   const best = bestCheckpoint(run.checkpoints);
   if (best === null) throw new RangeError(`${run.dir} has no checkpoint with a score`);
@@ -22,6 +35,14 @@ export function keepTuned(run: Run): string {
     }
   } catch (error) {
     throw fileError(error, `cannot write ${folder}`);
+  }
+  if (run.config.lora.rank === 0) return folder;
+  const policy = policyOf(run.config, base, best.path);
+  try {
+    const source = mergedSource(policy.lora!);
+    await writeFolder(folder, { config: base.config, tokenizer, source });
+  } finally {
+    disposePolicy(policy);
   }
   return folder;
 }

@@ -3,7 +3,6 @@
 import type { Model } from "../eval/accuracy.ts";
 import { type Batch, completionBatch } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { adaptedParameters, mergeInto } from "../model/lora.ts";
 import { trainingRows } from "../model/memory.ts";
 import { globalNorm, type Optimizer } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
@@ -110,28 +109,20 @@ export async function optimizerStep<T>(
   }
 }
 
-/**
- * One step on a policy: on its parameters, or on its adapters, which are then merged anew. `lossOf`
- * is given the tree to read, whose gradients reach what is trained.
- */
-export async function policyUpdate<T>(
+/** One step on a policy: on its parameters, or on the adapters among them. */
+export const policyUpdate = <T>(
   { parameters, lora }: Model,
   optimizer: Optimizer,
   micros: readonly T[],
   learningRate: number,
-  lossOf: (micro: T, parameters: ParameterTree) => MicroLoss,
-): Promise<Update> {
-  if (lora === undefined) {
-    const trained = { parameters, optimizer };
-    return optimizerStep(trained, micros, learningRate, (micro) => lossOf(micro, parameters));
-  }
-  const trained = { parameters: lora.adapters, optimizer };
-  const update = await optimizerStep(trained, micros, learningRate, (micro) =>
-    lossOf(micro, adaptedParameters(lora)),
+  lossOf: (micro: T) => MicroLoss,
+): Promise<Update> =>
+  optimizerStep(
+    { parameters: lora?.adapters ?? parameters, optimizer },
+    micros,
+    learningRate,
+    lossOf,
   );
-  mergeInto(parameters, lora);
-  return update;
-}
 
 /** What to tell where no step can be taken: the first op that gave NaN or an infinity. */
 async function nonFiniteError(

@@ -10,7 +10,7 @@ import { completionBatch, sequenceBatch } from "../model/batch.ts";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
 import type { ModelConfigInput } from "../model/config.ts";
 import { architectures, type Family, families } from "../model/families.ts";
-import { adaptedNames, adaptedParameters, loraTargets, makeLora } from "../model/lora.ts";
+import { adaptedNames, loraTargets, makeLora } from "../model/lora.ts";
 import { gradientsOf, initialParameters, requireGradients } from "../model/parameters.ts";
 import { sample } from "../model/sample.ts";
 import { batchLogProbs, sequenceLogProbs } from "../model/score.ts";
@@ -231,7 +231,7 @@ for (const family of families) {
       requireGradients(lora.adapters);
       const batch = sequenceBatch([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]);
       scope(() => {
-        const loss = batchLogProbs(adaptedParameters(lora), config, batch).sum();
+        const loss = batchLogProbs(lora.parameters, config, batch).sum();
         for (const [name, g] of gradientsOf(loss, lora.adapters)) {
           // B is 0 at first: nothing reaches A; some expert may have got no token.
           if (name.includes("lora_A") || name.includes("experts")) continue;

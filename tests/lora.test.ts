@@ -8,18 +8,19 @@ import { after, describe, test } from "node:test";
 import { sequenceBatch } from "../model/batch.ts";
 import {
   adaptedNames,
-  adaptedParameters,
   adapterFiles,
   type Lora,
   loadAdapters,
   loraTargets,
   makeLora,
-  mergeInto,
+  mergedSource,
+  mergedWeight,
+  withAdapters,
 } from "../model/lora.ts";
 import {
-  cloneParameters,
   gradientsOf,
   initialParameters,
+  type ParameterTree,
   requireGradients,
 } from "../model/parameters.ts";
 import { decodeSafetensors } from "../model/safetensors.ts";
@@ -47,15 +48,16 @@ function moved(seed = 1): Lora {
       return [name, tensor(values, t.shape, { device: reference })];
     }),
   );
-  return { ...lora, adapters };
+  return withAdapters(base, settings, adapters);
 }
 
 describe("adapters", () => {
   test("change nothing at first, and are a function of the seed", () => {
     const base = initialParameters(config, { seed: 7 });
     const lora = makeLora(config, base, settings, 1);
-    const find = (tree: typeof base) => noGrad(() => batchLogProbs(tree, config, batch)).dataSync();
-    assert.deepEqual(scope(() => [find(adaptedParameters(lora) as typeof base)])[0], find(base));
+    const find = (tree: ParameterTree) =>
+      noGrad(() => batchLogProbs(tree, config, batch)).dataSync();
+    assert.deepEqual(find(lora.parameters), find(base));
     const values = (l: Lora) => [...l.adapters.values()].map((t) => Array.from(t.dataSync()));
     assert.deepEqual(values(makeLora(config, base, settings, 1)), values(lora));
     assert.notDeepEqual(values(makeLora(config, base, settings, 2)), values(lora));
@@ -69,10 +71,9 @@ describe("adapters", () => {
     );
   });
 
-  test("merged weights are W + (alpha/rank)·B·A, and give the bits of the adapted tree", () => {
+  test("merged weights are W + (alpha/rank)·B·A, and say what the adapted tree says", async () => {
     const lora = moved();
-    const merged = cloneParameters(lora.base);
-    mergeInto(merged, lora);
+    const merged = new Map([...lora.base.keys()].map((name) => [name, mergedWeight(lora, name)]));
     const name = "model.layers.0.self_attn.q_proj";
     const matrix = (part: string) =>
       lora.adapters.get(`${name}.lora_${part}.weight`)!.toArray() as number[][];
@@ -87,18 +88,22 @@ describe("adapters", () => {
     }
     const untouched = "model.layers.0.self_attn.k_proj.weight";
     assert.deepEqual(merged.get(untouched)!.dataSync(), lora.base.get(untouched)!.dataSync());
-    scope(() => {
-      const own = noGrad(() => batchLogProbs(adaptedParameters(lora), config, batch));
-      assert.deepEqual(
-        own.dataSync(),
-        noGrad(() => batchLogProbs(merged, config, batch)).dataSync(),
-      );
+    const said = (tree: ParameterTree) =>
+      Array.from(noGrad(() => batchLogProbs(tree, config, batch)).dataSync());
+    const whole = said(merged);
+    said(lora.parameters).forEach((x, i) => {
+      assert.ok(Math.abs(x - whole[i]!) < 1e-12, `${x} and ${whole[i]}`);
     });
+    const source = mergedSource(lora);
+    assert.deepEqual([...source.shapes.keys()], [...lora.base.keys()]);
+    for (const [name, t] of merged) {
+      assert.deepEqual(await source.values(name), Float32Array.from(t.dataSync()), name);
+    }
   });
 
   test("gradients reach them and nothing else, and are those of central differences", () => {
     const lora = moved();
-    const loss = () => scope(() => batchLogProbs(adaptedParameters(lora), config, batch).sum());
+    const loss = () => scope(() => batchLogProbs(lora.parameters, config, batch).sum());
     requireGradients(lora.adapters);
     const slopes = gradientsOf(loss(), lora.adapters);
     assert.ok([...lora.base.values()].every((t) => t.variable === undefined));
@@ -109,9 +114,9 @@ describe("adapters", () => {
           const changed = values.map((x, i) => (i === at ? x + step : x));
           const other = new Map(lora.adapters);
           other.set(name, tensor(changed, t.shape, { device: reference }));
-          const tree = { ...lora, adapters: other };
+          const tree = withAdapters(lora.base, settings, other);
           return noGrad(() =>
-            scope(() => batchLogProbs(adaptedParameters(tree), config, batch).sum()),
+            scope(() => batchLogProbs(tree.parameters, config, batch).sum()),
           ).item();
         };
         const expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;

@@ -73,14 +73,21 @@ describe("a run on real questions", () => {
     );
   });
 
-  test("its checkpoints open as models, with the adapters in PEFT's layout beside them", () => {
+  test("its checkpoints are adapters in PEFT's layout that name their base, not a copy of it", () => {
     const checkpoint = join(folder, "run", "checkpoints", "step-000003");
-    const { config, tokenizer } = loadModel(checkpoint);
-    assert.equal(config.vocab_size, words.length);
-    assert.deepEqual(tokenizer!.encode("Where is person3 ?").length, 4);
     const adapter = JSON.parse(readFileSync(join(checkpoint, "adapter_config.json"), "utf8"));
     assert.deepEqual([adapter.r, adapter.peft_type], [2, "LORA"]);
+    assert.equal(adapter.base_model_name_or_path, model);
     assert.ok(existsSync(join(checkpoint, "adapter_model.safetensors")));
+    assert.ok(!existsSync(join(checkpoint, "model.safetensors")));
+  });
+
+  test("all weights trained, its checkpoints open as models", () => {
+    const { code, text } = train(...small, "--lora", "0", "--out", "whole");
+    assert.equal(code, 0, text);
+    const { config, tokenizer } = loadModel(join(folder, "whole", "checkpoints", "step-000003"));
+    assert.equal(config.vocab_size, words.length);
+    assert.deepEqual(tokenizer!.encode("Where is person3 ?").length, 4);
   });
 
   for (const method of ["ppo", "sft", "dpo", "rft"]) {

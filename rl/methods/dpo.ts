@@ -136,13 +136,13 @@ async function pairStep(
   const rows = pairs.map((pair) => ({ ...pair, tokens: [...pair.chosen, ...pair.rejected] }));
   const micros = microBatches(rows, policy.config, 128);
   const rate = warmth * config.optimizer.learningRate;
-  const update = await policyUpdate(policy, optimizer, micros, rate, (micro, parameters) => {
+  const update = await policyUpdate(policy, optimizer, micros, rate, (micro) => {
     // Both sides of all pairs are rows of one batch: first those chosen, then those rejected.
     const rows = (["chosen", "rejected"] as const).flatMap((side) =>
       micro.map((pair) => ({ prompt: pair.prompt, tokens: pair[side] })),
     );
     const batch = batchOf(rows);
-    const logProbs = batchLogProbs(parameters, policy.config, batch, { temperature });
+    const logProbs = batchLogProbs(policy.parameters, policy.config, batch, { temperature });
     const divisors = rows.map(({ tokens }) => divisor(dpo.form, tokens.length));
     const sums = logProbs.sum(-1).div(tensor(divisors));
     const n = micro.length;

@@ -9,8 +9,14 @@
  */
 
 import type { Model } from "../../eval/accuracy.ts";
+import { mergedWeight } from "../../model/lora.ts";
 import type { Optimizer } from "../../model/optimizer.ts";
-import { cloneParameters, disposeParameters, type ParameterTree } from "../../model/parameters.ts";
+import {
+  cloneParameters,
+  disposeParameters,
+  type ParameterTree,
+  parameter,
+} from "../../model/parameters.ts";
 import { batchLogProbs, sequenceLogProbs } from "../../model/score.ts";
 import { noGrad, scope } from "../../tensor/mod.ts";
 import { groupAdvantages } from "../advantage.ts";
@@ -114,12 +120,14 @@ function follow({ config, policy, memory }: StepContext): void {
   const average = memory.trees.get(REFERENCE);
   if (average === undefined) return;
   const keep = config.grpo.referenceDecay;
+  const { lora, parameters } = policy;
+  const now = (name: string) => (lora ? mergedWeight(lora, name) : parameter(parameters, name));
   const next = noGrad(
     () =>
       new Map(
         [...average].map(([name, t]) => [
           name,
-          scope(() => t.mul(keep).add(policy.parameters.get(name)!.mul(1 - keep))),
+          scope(() => t.mul(keep).add(now(name).mul(1 - keep))),
         ]),
       ),
   );

@@ -124,9 +124,9 @@ async function imitate(
         optimizer,
         microBatches(answers, policy.config),
         learningRate,
-        (micro, parameters) => {
+        (micro) => {
           const batch = batchOf(micro);
-          const logProbs = batchLogProbs(parameters, policy.config, batch, { temperature });
+          const logProbs = batchLogProbs(policy.parameters, policy.config, batch, { temperature });
           return { loss: weightedSum(logProbs.neg(), weightsOf(micro, batch)), observed: [] };
         },
       );
