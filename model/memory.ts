@@ -1,11 +1,26 @@
 /** How many sequences are in work at a time: as many as a fixed amount of memory holds. */
 
 import type { ModelConfig } from "./config.ts";
+import { parameterShapes } from "./parameters.ts";
 
 /** Bytes that the rows of a decoding pass may take: their keys and values, and their logits. */
 const DECODING = 2 ** 30;
-/** Bytes that the activations of a training pass may take. */
+/** Bytes that weights and the activations of a training pass may take: what WebAssembly addresses. */
 const TRAINING = 2 ** 32;
+/** The least that is left to activations, beside weights however large. */
+const LEAST_ACTIVATIONS = 2 ** 28;
+/** Weights of more bytes than these are decoded from as they are, without a second copy. */
+const PACKED = 2 ** 30;
+
+/** Bytes of the weights in f32. */
+export const weightBytes = (config: ModelConfig): number =>
+  [...parameterShapes(config).values()].reduce(
+    (sum, shape) => sum + 4 * shape.reduce((product, n) => product * n, 1),
+    0,
+  );
+
+/** Whether decoding copies the weights into the order that it reads fastest. */
+export const packsWeights = (config: ModelConfig): boolean => weightBytes(config) <= PACKED;
 
 /**
  * Rows that decoding holds at a time: at most `most`, at least one. A row takes keys and values of
@@ -20,14 +35,16 @@ export function decodingRows(config: ModelConfig, length: number, most: number):
 /**
  * Rows of `length` tokens that a training pass holds at a time: at most `most`, at least one. What
  * backward reads of a token is about ten vectors of the residual stream's width a layer and four of
- * the feed-forward layer's; of a mixture, those of the experts that it goes through.
+ * the feed-forward layer's; of a mixture, those of the experts that it goes through. The weights and
+ * a quarter of them for what comes and goes are left out of what there is.
  */
 export function trainingRows(config: ModelConfig, length: number, most: number): number {
   const { num_hidden_layers, hidden_size, intermediate_size } = config;
   const { moe_intermediate_size = 0, num_experts_per_tok = 0 } = config;
   const wide = Math.max(intermediate_size, moe_intermediate_size * num_experts_per_tok);
   const token = num_hidden_layers * (10 * hidden_size + 4 * wide);
-  return within(TRAINING / (4 * token * Math.max(1, length)), most);
+  const left = Math.max(LEAST_ACTIVATIONS, TRAINING - 1.25 * weightBytes(config));
+  return within(left / (4 * token * Math.max(1, length)), most);
 }
 
 const within = (rows: number, most: number): number =>

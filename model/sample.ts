@@ -6,7 +6,7 @@ import { type Cache, createCache, disposeCache, selectRows } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
 import { draw, type Row } from "./draw.ts";
 import { type Filters, requireFilters } from "./filters.ts";
-import { decodingRows } from "./memory.ts";
+import { decodingRows, packsWeights } from "./memory.ts";
 import { disposePacked, type PackedWeights } from "./packed.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
 import { hidden, logits } from "./transformer.ts";
@@ -85,7 +85,8 @@ export async function sample(
   const longest = Math.max(0, ...lengths) + maxNewTokens;
   const together = decodingRows(config, longest, rowsPerBatch);
   const perPass = maxNewTokens === 1 ? together : Math.ceil(together / count);
-  const packed: PackedWeights | undefined = maxNewTokens > 1 ? new Map() : undefined;
+  const packs = maxNewTokens > 1 && packsWeights(config);
+  const packed: PackedWeights | undefined = packs ? new Map() : undefined;
   try {
     for (const run of byLength(lengths, perPass)) {
       await sampleGroups(
