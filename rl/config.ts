@@ -26,6 +26,7 @@ import {
 } from "./method_config.ts";
 import { model, modelProblems, shapingSettings } from "./model_config.ts";
 import { recipeNames } from "./recipes.ts";
+import { sampler, samplerProblems } from "./sampler_config.ts";
 
 export const presetNames = [
   "smoke",
@@ -191,6 +192,7 @@ export const trainShape = z.strictObject({
   dpo: dpo.prefault({}),
   rewardNoise: rewardNoise.prefault({}),
   judge,
+  sampler,
   evaluate: evaluate.prefault({}),
   checkpoint: checkpoint.prefault({}),
   track: track.prefault({}),
@@ -247,6 +249,7 @@ export function contradictions(config: TrainConfig): string[] {
     ...methodProblems(config),
     ...(config.data ? [] : scheduleProblems(config)),
     ...judgeProblems(config),
+    ...samplerProblems(config),
   ];
 }
 

@@ -120,7 +120,9 @@ export const grpo = z
     importance: z
       .enum(["none", "token", "sequence"])
       .default("none")
-      .describe("Correction by p_trainer/p_sampler where the two differ"),
+      .describe(
+        "Correction by p_trainer/p_sampler where the two differ; of ppo too, with sampler.engine",
+      ),
     importanceMode: z.enum(["truncate", "mask"]).default("truncate").describe("Beyond the cap"),
     importanceCap: above0("Largest correction").default(2),
     resampleRounds: whole(

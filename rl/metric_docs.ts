@@ -24,6 +24,11 @@ export const metricMeanings: Readonly<Record<string, string>> = {
   "clip_ratio/high_mean": "Share of trained tokens with A > 0 whose ratio is above the clip.",
   "ratio/first_log_max":
     "Largest |log ratio| before the step's first update: 0 where one engine samples and trains.",
+  "sampling/sampling_logp_difference/mean":
+    "With sampler.engine: mean |log p of the engine - our own| of a sampled token; the largest below.",
+  "sampling/sampling_logp_difference/max": "Hundredths are a GPU's bf16, more is another model.",
+  mismatch_kl:
+    "Mean of ratio - 1 - log ratio, ratio = p of ours / p of the engine: KL(engine || trainer).",
   approximate_kl:
     "Mean of (ratio - 1) - log ratio in the last update: how far the policy moved within the step.",
   kl: "KL estimate against the reference, a token; none without a KL term.",

@@ -25,6 +25,7 @@ import { explainText } from "./metric_docs.ts";
 import { presets } from "./presets.ts";
 import { recipeNames, recipes } from "./recipes.ts";
 import { readRunConfig } from "./run.ts";
+import { withSampler } from "./sampler_config.ts";
 import { suggestion, UserError, userErrorOf } from "./user_error.ts";
 
 export const commandFlags: readonly CommandFlag[] = [
@@ -113,7 +114,8 @@ export function resolveConfig(argv: readonly string[]): Resolved {
     { origin: "flag", values: flags.values },
   ];
   const base = attempt(problems, () => baseLayer(resume, above));
-  const layers = [...base, ...(resume === null ? recipeLayer(above) : []), ...above];
+  const implied = resume === null ? [...samplerLayer(above), ...recipeLayer(above)] : [];
+  const layers = [...base, ...implied, ...above];
   const merged = merge(fields, layers);
   const config = validate(merged.values, fields, merged.origins, flags.given, problems);
   if (problems.length > 0 || config === null) {
@@ -132,7 +134,8 @@ export function resolveSettings(values: JsonObject): TrainConfig {
   const fields = fieldsOf(trainShape);
   const problems = unknownKeys(values, fields);
   const above = [{ origin: "settings", values }];
-  const merged = merge(fields, [baseLayer(null, above), ...recipeLayer(above), ...above]);
+  const implied = [...samplerLayer(above), ...recipeLayer(above)];
+  const merged = merge(fields, [baseLayer(null, above), ...implied, ...above]);
   const config = validate(merged.values, fields, merged.origins, new Map(), problems);
   if (problems.length > 0 || config === null) throw userErrorOf(problems);
   return config;
@@ -203,6 +206,12 @@ function baseLayer(resume: string | null, above: readonly Layer[]): Layer {
   const judged = above.some(({ values }) => getPath(values, ["judge", "url"]) !== undefined);
   const implied = { ...(preset === "data" && { preset }), ...(judged && { reward: "llm" }) };
   return { origin: `preset ${preset}`, values: { ...presets[preset], ...implied } };
+}
+
+/** What an engine that samples brings with it, if the other layers name one. */
+function samplerLayer(above: readonly Layer[]): Layer[] {
+  const asked = above.map(({ values }) => getPath(values, ["sampler", "engine"])).findLast(Boolean);
+  return asked === undefined ? [] : [{ origin: `sampler ${asked}`, values: withSampler }];
 }
 
 /** The settings of the recipe that the other layers ask for, if they do. */

@@ -1,8 +1,10 @@
 /** Rollouts: which questions a step asks, what the policy answers, and what that is paid. */
 
+import type { Model } from "../eval/accuracy.ts";
 import type { Sampler } from "../eval/engines/sampler.ts";
 import type { Judgement } from "../eval/judge/judge.ts";
 import type { Task, TaskQuestion } from "../eval/task.ts";
+import { sequenceLogProbs } from "../model/score.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { type BatchReward, pay, type Reward } from "./reward.ts";
 
@@ -10,8 +12,10 @@ export interface Rollout {
   readonly question: TaskQuestion;
   /** Token ids of the answer; the <eos> that ended it is part of it, and of the loss. */
   readonly tokens: readonly number[];
-  /** log π(token) when it was sampled. */
+  /** log π(token) when it was sampled, as the trainer computes it. */
   readonly logProbs: readonly number[];
+  /** The same as the engine that sampled it says; undefined: the trainer itself did. */
+  readonly engineLogProbs?: readonly number[];
   /** False: cut off at the longest answer. */
   readonly finished: boolean;
   readonly text: string;
@@ -63,6 +67,23 @@ export async function ofDistinct<R>(
   return place.map((i) => found[i]!);
 }
 
+/** log π of each token of each rollout, by teacher forcing. */
+export const ownLogProbs = (
+  { parameters, config }: Model,
+  rollouts: readonly Rollout[],
+  temperature: number,
+): Promise<number[][]> =>
+  ofDistinct(rollouts, (own) => {
+    const prompts = own.map(({ question }) => question.prompt);
+    const tokens = own.map((rollout) => rollout.tokens);
+    return sequenceLogProbs(parameters, config, prompts, tokens, { temperature });
+  });
+
+/** Who answers. Of an engine, `trainer` is the model here whose weights it has. */
+export interface RolloutSampler extends Sampler {
+  readonly trainer?: Model;
+}
+
 export interface RolloutOptions {
   readonly groupSize: number;
   readonly temperature: number;
@@ -73,7 +94,7 @@ export interface RolloutOptions {
 
 /** `groupSize` sampled answers to each question, one group behind the other, with their rewards. */
 export async function rollOut(
-  sampler: Sampler,
+  sampler: RolloutSampler,
   task: Task,
   questions: readonly TaskQuestion[],
   reward: Reward | BatchReward,
@@ -96,9 +117,14 @@ export async function rollOut(
     return { question: questions[Math.floor(row / groupSize)]!, answer: task.answerText(tokens) };
   });
   const judgements = await pay(reward, given, step);
-  return given.map(({ question, answer: text }, row) => {
+  const rollouts = given.map(({ question, answer: text }, row): Rollout => {
     const [tokens, logProbs] = [samples.tokens[row]!, samples.logProbs[row]!];
     const [finished, judgement] = [samples.finished[row]!, judgements[row]!];
     return { question, tokens, logProbs, finished, text, judgement };
+  });
+  if (sampler.trainer === undefined) return rollouts;
+  const own = await ownLogProbs(sampler.trainer, rollouts, temperature);
+  return rollouts.map((rollout, row) => {
+    return { ...rollout, logProbs: own[row]!, engineLogProbs: rollout.logProbs };
   });
 }

@@ -15,6 +15,7 @@ import { type Interrupt, onInterrupt } from "./interrupt.ts";
 import { methodOf } from "./methods/mod.ts";
 import { Progress } from "./progress.ts";
 import { measuredTraining, questionsOf } from "./questions.ts";
+import { requireEngine } from "./remote_sampler.ts";
 import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
@@ -39,6 +40,7 @@ async function main(): Promise<void> {
   // A mistake in a user's files leaves no folder behind. A world's model may take minutes to train:
   // it comes after the folder, which may be refused.
   const real = config.data && (await openSource(config, progress, interrupt));
+  if (real) await requireEngine(config, real.task, (text) => progress.print(text));
   using run = openFolder(resolved);
   const source = real ?? (await openSource(config, progress, interrupt));
   await train({ run, resumed: resume !== null, source, progress, interrupt, started });

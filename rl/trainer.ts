@@ -1,7 +1,7 @@
 /** The loop of a run: ask, answer, reward, update; validate, log and save along the way. */
 
 import { greedyAnswers, type Model } from "../eval/accuracy.ts";
-import { localSampler } from "../eval/engines/sampler.ts";
+import { mismatchText } from "../eval/engines/mismatch.ts";
 import type { Task, TaskQuestion } from "../eval/task.ts";
 import { type Schedule, warmupConstant, warmupCosine, warmupLinear } from "../model/schedule.ts";
 import { latestCheckpoint } from "./checkpoints.ts";
@@ -9,11 +9,13 @@ import { seedsOf, type TrainConfig } from "./config.ts";
 import { shuffledLabels } from "./controls.ts";
 import { accuracyOf, asking, routerMetrics, validate } from "./evaluate.ts";
 import { healthOf, healthText, type Metrics, newsOf } from "./health.ts";
+import { engineMismatch, mismatchMetrics } from "./importance.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { openReward } from "./judge_reward.ts";
 import { methodOf } from "./methods/mod.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOf, validationQuestions } from "./questions.ts";
+import { openSampler } from "./remote_sampler.ts";
 import type { Rollout } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import { checkpointFiles, type TrainState } from "./state.ts";
@@ -45,23 +47,31 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   const questions = train.labels === "gold" ? asked : shuffledLabels(asked, seed);
   const method = methodOf(config);
   const warmth = warmthOf(config);
-  const sampler = localSampler(training.policy);
+  const print = (text: string) => progress.print(text);
+  await using answering = openSampler({ ...training, config, dir: run.dir, print });
+  const { sampler } = answering;
   const shared = { ...training, config, sampler, questions, seed };
   const { optimizer, memory } = state;
-  using paid = await openReward(config, run.dir, (text) => progress.print(text));
+  using paid = await openReward(config, run.dir, print);
   const { reward } = paid;
   const rows: Metrics[] = run.metrics.rows().filter(({ step }) => (step as number) >= 0);
   // Once: a run that was stopped in its first step has this row and its checkpoint.
   if (state.bestScore === Number.NEGATIVE_INFINITY) await validated(training);
+  const first = state.step;
   using stage = progress.stage(config.method, train.steps, { from: state.step });
   while (state.step < train.steps) {
     const { step } = state;
     const started = performance.now();
     // 1. Ask and learn: what a step does is the method's.
     const context = { ...shared, optimizer, memory, reward, step, warmth: warmth(step) };
-    const { rollouts, metrics } = await method.step(context).catch((error: unknown) => {
-      throw stepError(error, run, step);
-    });
+    const { rollouts, metrics } = await answering
+      .prepare(step)
+      .then(() => method.step(context))
+      .catch((error: unknown) => {
+        throw stepError(error, run, step);
+      });
+    const apart = engineMismatch(rollouts);
+    if (apart && step === first) print(`${sampler.name} and we: ${mismatchText(apart)}`);
     // 2. Write down what happened.
     state.step++;
     for (const { question, judgement } of rollouts) {
@@ -71,6 +81,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     }
     const figures = {
       ...{ step, ...rolloutMetrics(rollouts, train.groupSize), ...metrics },
+      ...(apart && mismatchMetrics(apart)),
       learning_rate: warmth(step) * config.optimizer.learningRate,
       step_time: (performance.now() - started) / 1000,
     };
@@ -200,8 +211,9 @@ function sampleRows(rollouts: readonly Rollout[], step: number): Record<string, 
   const { question } = rollouts[0]!;
   return rollouts
     .filter((rollout) => rollout.question === question)
-    .map(({ text, judgement, logProbs, finished }) => ({
+    .map(({ text, judgement, logProbs, engineLogProbs, finished }) => ({
       ...{ step, question: question.promptText, gold: question.gold, answer: text },
       ...{ score: judgement.score, reason: judgement.reason, finished, logProbs },
+      ...(engineLogProbs && { engineLogProbs }),
     }));
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { mismatch, mismatchText } from "../eval/engines/mismatch.ts";
-import { loadLora, updateFromDisk } from "../eval/engines/weights.ts";
+import { loadLora, unloadLora, updateFromDisk } from "../eval/engines/weights.ts";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { UserError } from "../model/errors.ts";
 import { writeAtomic } from "../model/files.ts";
@@ -45,6 +45,7 @@ describe("the mismatch of two engines", () => {
     assert.ok(Math.abs(found.effectiveShare - 16 / 20) < 1e-12);
     assert.ok(Math.abs(found.meanLogRatio - Math.log(3) / 3) < 1e-12);
     assert.ok(Math.abs(found.outside - 1 / 3) < 1e-12);
+    assert.ok(Math.abs(found.kl - (2 - Math.log(3)) / 3) < 1e-12);
     assert.match(mismatchText(found), /of 3 tokens.*33\.3 % outside.*80\.0 %/);
     assert.throws(() => mismatch([[1]], [[1, 2]]), /answer 0 has 1 and 2 tokens/);
     assert.throws(() => mismatch([], []), /no tokens/);
@@ -70,7 +71,19 @@ describe("weights are handed over", () => {
     await loadLora(folder, "policy", { url: `${server.url}/v1` });
     const { path, body } = server.received[0]!;
     assert.equal(path, "/v1/load_lora_adapter");
-    assert.deepEqual(body, { lora_name: "policy", lora_path: folder, load_inplace: true });
+    assert.deepEqual(body, { lora_name: "policy", lora_path: folder });
+    const again = "The lora adapter 'policy' has already been loaded.";
+    server.answer(() => ({ status: 400, json: { message: again } }));
+    await loadLora(folder, "policy", { url: server.url });
+    server.answer(() => ({
+      status: 400,
+      json: { message: "rank 2 is greater than max_lora_rank" },
+    }));
+    const refused = loadLora(folder, "policy", { url: server.url });
+    await assert.rejects(refused, /greater than max_lora_rank.*does it see /);
+    server.answer(() => ({ status: 404, json: { message: "no such adapter" } }));
+    await unloadLora("policy", { url: server.url });
+    assert.equal(server.received.at(-1)!.path, "/v1/unload_lora_adapter");
     server.answer(() => ({ status: 404, json: { detail: "Not Found" } }));
     await assert.rejects(loadLora(folder, "policy", { url: server.url }), /RUNTIME_LORA_UPDATING/);
     await assert.rejects(loadLora(fresh(), "policy", { url: server.url }), /has no adapter_config/);

@@ -11,8 +11,7 @@ import { sglangSampler } from "../eval/engines/sglang.ts";
 import { chatSampler, completionSampler } from "../eval/engines/text_sampler.ts";
 import { vllmSampler } from "../eval/engines/vllm.ts";
 import { UserError } from "../model/errors.ts";
-import { sample } from "../model/sample.ts";
-import { sequenceLogProbs } from "../model/score.ts";
+import { sglangGenerate, vllmCompletions } from "./support/mock_engines.ts";
 import { type Answer, fakeClock, mockServer, type Received } from "./support/mock_server.ts";
 import { tinyModel } from "./tiny_model.ts";
 
@@ -25,81 +24,8 @@ const prompts = [
 ];
 const options = { samplesPerPrompt: 3, maxNewTokens: 6, stopTokens: [STOP], seed: 11, step: 2 };
 
-/** What an engine with our weights would sample: the mock's own model. */
-const served = (
-  prompt: number[],
-  n: number,
-  body: { temperature: number; seed: number },
-  most: number,
-) =>
-  sample(model.parameters, model.config, [prompt], {
-    ...{ samplesPerPrompt: n, maxNewTokens: most, stopTokens: [STOP] },
-    ...{ temperature: body.temperature, seed: body.seed },
-  });
-
-/** The likeliest token's log-probability, before or after the temperature. */
-async function topOf(prompt: number[], temperature: number, raw: boolean) {
-  const greedy = await sample(model.parameters, model.config, [prompt], {
-    maxNewTokens: 1,
-    temperature: 0,
-  });
-  const [token] = greedy.tokens[0]!;
-  if (raw) return greedy.logProbs[0]![0]!;
-  const found = await sequenceLogProbs(model.parameters, model.config, [prompt], [[token!]], {
-    temperature,
-  });
-  return found[0]![0]!;
-}
-
-/** A vLLM server's documented answer to a completion request, by the tiny model. */
-const vllm =
-  ({ raw = false } = {}) =>
-  async ({ body }: Received): Promise<Answer> => {
-    const [prompt] = body.prompt;
-    if (body.logprobs === 1) {
-      const top = await topOf(prompt, body.temperature, raw);
-      const logprobs = { token_logprobs: [top], top_logprobs: [{ x: top, y: top - 2 }] };
-      return { json: { choices: [{ index: 0, text: "x", logprobs, finish_reason: "length" }] } };
-    }
-    const { tokens, logProbs, finished } = await served(prompt, body.n, body, body.max_tokens);
-    const choices = tokens.map((ids, index) => ({
-      ...{ index, text: "…", token_ids: ids, prompt_token_ids: prompt },
-      logprobs: { token_logprobs: logProbs[index], tokens: ids.map(String) },
-      finish_reason: finished[index] ? "stop" : "length",
-      stop_reason: finished[index] ? STOP : null,
-    }));
-    // In any order: the index says which is which.
-    return { json: { id: "cmpl-1", object: "text_completion", choices: choices.reverse() } };
-  };
-
-/** An SGLang server's documented answer to a generate request. */
-const sglang =
-  ({ raw = false } = {}) =>
-  async ({ body }: Received): Promise<Answer> => {
-    const answers = await Promise.all(
-      body.input_ids.map(async (prompt: number[], i: number) => {
-        const settings = body.sampling_params[i];
-        if (body.top_logprobs_num === 1) {
-          const top = await topOf(prompt, settings.temperature, raw);
-          const finish_reason = { type: "length", length: 1 };
-          return { meta_info: { output_top_logprobs: [[[top, 5, null]]], finish_reason } };
-        }
-        const draw = { temperature: settings.temperature, seed: settings.sampling_seed };
-        const { tokens, logProbs, finished } = await served(
-          prompt,
-          1,
-          draw,
-          settings.max_new_tokens,
-        );
-        const output_token_logprobs = tokens[0]!.map((id, t) => [logProbs[0]![t], id, null]);
-        const finish_reason = finished[0]
-          ? { type: "stop", matched: STOP }
-          : { type: "length", length: settings.max_new_tokens };
-        return { text: "…", meta_info: { output_token_logprobs, finish_reason } };
-      }),
-    );
-    return { json: answers };
-  };
+const vllm = (more: { raw?: boolean } = {}) => vllmCompletions(model, { stop: STOP, ...more });
+const sglang = (more: { raw?: boolean } = {}) => sglangGenerate(model, { stop: STOP, ...more });
 
 const engines = [
   {

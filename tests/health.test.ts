@@ -32,6 +32,10 @@ const shown: Record<VerdictId, readonly [rows: Metrics[], text: RegExp, config?:
   "kl-rising": [steps(40, (s) => ({ kl: s < 30 ? 0.02 : 0.2 })), /KL rising: 0.020 to 0.200/],
   "entropy-gone": [last({ entropy: 0.001 }), /entropy 0.0010/],
   "ratio-off": [last({ "ratio/first_log_max": 0.02 }), /log-ratio 2.0e-2 before any update/],
+  "engine-mismatch": [
+    last({ "sampling/sampling_logp_difference/mean": 0.31 }),
+    /engine and trainer differ by 0.310 in log p/,
+  ],
   "mostly-clipped": [last({ "clip_ratio/high_mean": 0.6 }), /61 % of tokens clipped/],
   "gradient-spike": [last({ grad_norm: 9 }), /gradient norm 9.00, usually 0.50/],
   "no-step": [last({ grad_norm: 0 }), /no step taken/],

@@ -10,6 +10,8 @@ export interface Mismatch {
   /** Mean and largest |log(ours / theirs)| of a token. */
   readonly meanLogRatio: number;
   readonly maxLogRatio: number;
+  /** Mean of ρ - 1 - log ρ with ρ = ours / theirs: estimates KL(theirs ‖ ours) of a token. */
+  readonly kl: number;
   /** Share of tokens whose ratio is outside of [0.9, 1.1]. */
   readonly outside: number;
   /**
@@ -32,7 +34,7 @@ export function mismatch(
     throw new RangeError(`mismatch: ${ours.length} answers of ours, ${theirs.length} of theirs`);
   }
   const sums: number[] = [];
-  let [tokens, total, largest, outside] = [0, 0, 0, 0];
+  let [tokens, total, largest, kl, outside] = [0, 0, 0, 0, 0];
   ours.forEach((row, i) => {
     if (row.length !== theirs[i]!.length) {
       throw new RangeError(
@@ -45,6 +47,7 @@ export function mismatch(
       sum += d;
       total += Math.abs(d);
       largest = Math.max(largest, Math.abs(d));
+      kl += Math.expm1(d) - d;
       if (d < Math.log(0.9) || d > Math.log(1.1)) outside++;
       tokens++;
     });
@@ -60,6 +63,7 @@ export function mismatch(
     tokens,
     meanLogRatio: total / tokens,
     maxLogRatio: largest,
+    kl: kl / tokens,
     outside: outside / tokens,
     effectiveShare: (sum * sum) / (weights.length * squares),
   };

@@ -1,6 +1,7 @@
 /** What samples answers: a model in this process, or an engine over HTTP; token ids or text. */
 
 import type { ModelConfig } from "../../model/config.ts";
+import { UserError } from "../../model/errors.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
 import { type SampleOptions, type Samples, sample } from "../../model/sample.ts";
 import { randomStream } from "../../tensor/mod.ts";
@@ -20,6 +21,12 @@ export interface Sampler {
     options: SampleOptions,
   ) => Promise<Samples>;
 }
+
+/**
+ * The server has other weights than those that it was handed, or none of that name: it was started
+ * anew, or somebody else handed it theirs. Handing over again helps, trying again does not.
+ */
+export class LostWeights extends UserError {}
 
 interface LocalModel {
   readonly parameters: ParameterTree;

@@ -3,9 +3,23 @@
 import type { SampleOptions } from "../../model/sample.ts";
 import { excerpt } from "./http.ts";
 import { CallFailure } from "./retry.ts";
-import { type Completion, checkedCompletion, requestSeed, type Sampler } from "./sampler.ts";
+import {
+  type Completion,
+  checkedCompletion,
+  LostWeights,
+  requestSeed,
+  type Sampler,
+} from "./sampler.ts";
 import { openServer, type Server, type ServerOptions } from "./server.ts";
 import { tokenSampler } from "./token_sampler.ts";
+
+export interface SglangOptions extends ServerOptions {
+  /**
+   * The version that updateFromDisk gave the weights: a server that says it has another throws
+   * LostWeights. One that says nothing is believed.
+   */
+  readonly version?: string;
+}
 
 const REMEDY = "unset SGLANG_RETURN_ORIGINAL_LOGPROB in the server's environment";
 
@@ -15,12 +29,13 @@ const REMEDY = "unset SGLANG_RETURN_ORIGINAL_LOGPROB in the server's environment
  * and penalties stand in the request, for the model's generation config fills in what is missing.
  * Not run against an SGLang server here: tested on its documented answers.
  */
-export function sglangSampler(options: ServerOptions): Sampler {
+export function sglangSampler(options: SglangOptions): Sampler {
   const server = openServer("SGLang", options);
+  const { version } = options;
   return tokenSampler(server, {
     ...{ name: "SGLang", remedy: REMEDY },
     top: (prompt, temperature) => topLogProb(server, prompt, temperature),
-    completions: (prompt, p, settings) => completions(server, prompt, p, settings),
+    completions: (prompt, p, settings) => completions(server, version, prompt, p, settings),
   });
 }
 
@@ -36,6 +51,7 @@ function samplingFields(options: SampleOptions) {
 
 function completions(
   server: Server,
+  version: string | undefined,
   prompt: readonly number[],
   p: number,
   options: SampleOptions,
@@ -52,6 +68,10 @@ function completions(
   };
   return server.post("/generate", body, (answer) => {
     const found = answersOf(answer);
+    for (const { weight_version: has = version } of found) {
+      if (has === version || version === undefined) continue;
+      throw new LostWeights(`SGLang at ${server.url} has weights "${has}", not "${version}"`);
+    }
     if (found.length !== n) {
       throw new CallFailure("nonsense", `${found.length} completions where ${n} were asked for`);
     }
@@ -60,6 +80,7 @@ function completions(
 }
 
 interface Meta {
+  readonly weight_version?: unknown;
   readonly output_token_logprobs?: unknown;
   readonly output_top_logprobs?: unknown;
   readonly finish_reason?: { readonly type?: unknown } | null;

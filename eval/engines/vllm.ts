@@ -3,7 +3,13 @@
 import type { SampleOptions } from "../../model/sample.ts";
 import { excerpt } from "./http.ts";
 import { CallFailure } from "./retry.ts";
-import { type Completion, checkedCompletion, requestSeed, type Sampler } from "./sampler.ts";
+import {
+  type Completion,
+  checkedCompletion,
+  LostWeights,
+  requestSeed,
+  type Sampler,
+} from "./sampler.ts";
 import { openServer, type Server, type ServerOptions } from "./server.ts";
 import { tokenSampler } from "./token_sampler.ts";
 
@@ -33,6 +39,15 @@ export function vllmSampler(options: VllmOptions): Sampler {
   });
 }
 
+/** A completion request; LostWeights where the server doesn't know the model. */
+function complete<T>(server: Server, body: { model: string }, read: (answer: unknown) => T) {
+  return server.post("/v1/completions", body, read).catch((error: Error) => {
+    const { cause } = error;
+    if (!(cause instanceof CallFailure) || cause.status !== 404) throw error;
+    throw new LostWeights(`vLLM at ${server.url} has no model "${body.model}": ${cause.message}`);
+  });
+}
+
 /** Everything that a generation config could fill in otherwise. */
 function samplingFields({ temperature = 1, topK = 0, topP = 1, minP = 0 }: SampleOptions) {
   return {
@@ -56,7 +71,7 @@ function completions(
     seed: requestSeed(seed, step, (options.promptIds?.[p] ?? p) * n),
     ...{ logprobs: 0, return_token_ids: true, skip_special_tokens: false },
   };
-  return server.post("/v1/completions", body, (answer) => {
+  return complete(server, body, (answer) => {
     const choices = choicesOf(answer);
     if (choices.length !== n) {
       throw new CallFailure("nonsense", `${choices.length} completions where ${n} were asked for`);
@@ -107,7 +122,7 @@ function topLogProb(server: Server, model: string, prompt: readonly number[], te
     ...{ model, prompt: [prompt], n: 1, max_tokens: 1, seed: 0, logprobs: 1 },
     ...samplingFields({ maxNewTokens: 1, temperature }),
   };
-  return server.post("/v1/completions", body, (answer) => {
+  return complete(server, body, (answer) => {
     const tops = choicesOf(answer)[0]?.logprobs?.top_logprobs;
     const first: unknown = Array.isArray(tops) ? tops[0] : undefined;
     const values = Object.values((first ?? {}) as Record<string, unknown>).map(Number);

@@ -20,25 +20,38 @@ export interface HandOver extends ServerOptions {
 }
 
 /**
- * Loads a PEFT folder (adapterFiles of model/lora.ts) into a running vLLM as the model `name`, in
- * place of one that has the name already. The server must have been started with --enable-lora,
+ * Loads a PEFT folder (adapterFiles of model/lora.ts) into a running vLLM as the model `name`, which
+ * must be a new one each time: its prefix cache knows adapters by their name, so that one loaded in
+ * place of another would read on from the other's keys and values, and load_inplace stays with the
+ * name and loads the folder for each request. The server must have been started with --enable-lora,
  * --max-lora-rank of at least the rank, and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and must see the
- * folder. From then on `vllmSampler({ model: name })` samples from it. Not run against vLLM here.
+ * folder, which has to stay. From then on `vllmSampler({ model: name })` samples from it. Not run
+ * against vLLM here.
  */
 export async function loadLora(folder: string, name: string, options: HandOver): Promise<void> {
   requireFiles(folder, ["adapter_config.json", "adapter_model.safetensors"], "model/lora.ts");
   const server = openServer("vLLM", options);
   const lora_path = options.pathOnServer ?? folder;
-  const body = { lora_name: name, lora_path, load_inplace: true };
+  const body = { lora_name: name, lora_path };
   await server.send("/v1/load_lora_adapter", body).catch((error: Error) => {
     const { cause } = error;
-    if (cause instanceof CallFailure && cause.kind === "status" && cause.status === 404) {
-      throw new UserError(
-        `${error.message}: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`,
-        { cause },
-      );
-    }
-    throw error;
+    if (!(cause instanceof CallFailure) || cause.kind !== "status") throw error;
+    // A call whose answer was lost has been made again.
+    if (cause.status === 400 && /already been loaded/.test(cause.message)) return;
+    const remedy =
+      cause.status === 404
+        ? "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where it sees "
+        : "does it see ";
+    throw new UserError(`${error.message}: ${remedy}${lora_path}`, { cause });
+  });
+}
+
+/** Takes the name of an adapter away again; one that the server does not know is no error. */
+export async function unloadLora(name: string, options: ServerOptions): Promise<void> {
+  const server = openServer("vLLM", options);
+  await server.send("/v1/unload_lora_adapter", { lora_name: name }).catch((error: Error) => {
+    const { cause } = error;
+    if (!(cause instanceof CallFailure) || cause.kind !== "status") throw error;
   });
 }
 

@@ -2,10 +2,10 @@
  * Group relative policy optimisation and its family: one step, from questions to new weights.
  *
  * Follows https://arxiv.org/abs/2402.03300 with the later variants as explicit settings. Differs
- * from the usual trainers: one engine samples and trains, to the same bits, so on policy the ratio
- * is exactly 1; rollouts whose advantage is 0 are not computed (their term is 0), though they count
- * in every mean; equal rollouts are computed once, with the weight of all; and normalisation is over
- * the whole optimizer step, never over a micro-batch.
+ * from the usual trainers: one engine samples and trains, to the same bits (where a server samples,
+ * log π_old is computed here), so on policy the ratio is exactly 1; rollouts whose advantage is 0 are
+ * not computed (their term is 0), though they count in every mean; equal rollouts are computed once,
+ * with the weight of all; and normalisation is over the whole optimizer step, never over a micro-batch.
  */
 
 import type { Model } from "../../eval/accuracy.ts";
@@ -17,11 +17,11 @@ import {
   type ParameterTree,
   parameter,
 } from "../../model/parameters.ts";
-import { batchLogProbs, sequenceLogProbs } from "../../model/score.ts";
+import { batchLogProbs } from "../../model/score.ts";
 import { noGrad, scope } from "../../tensor/mod.ts";
 import { groupAdvantages } from "../advantage.ts";
 import type { TrainConfig } from "../config.ts";
-import { importanceWeights } from "../importance.ts";
+import { correctionOf, importanceText } from "../importance.ts";
 import { klPenalty } from "../loss.ts";
 import { type PolicyAnswer, type PolicyReport, policyStep } from "../policy_step.ts";
 import { ofDistinct, questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
@@ -182,10 +182,10 @@ export async function updatePolicy(
       part.filter(({ rollout }) => rollout.judgement.score !== null),
       grpo.aggregation,
       train.maxNewTokens,
-      ({ rollout, advantage }) =>
+      ({ rollout, advantage, importance }) =>
         advantage === 0 && !keepAll
           ? undefined
-          : `${rollout.question.id} ${advantage} ${rollout.tokens.join()}`,
+          : `${rollout.question.id} ${advantage} ${rollout.tokens.join()} ${importance?.join()}`,
       ({ rollout, advantage, tokens, old, importance }, _, count, weight): PolicyAnswer => ({
         ...{ prompt: rollout.question.prompt, tokens, count, weight, old, importance },
         advantages: tokens.map(() => advantage),
@@ -231,24 +231,6 @@ async function klOfRollouts(
   return penalties;
 }
 
-/** The trainer's own log π_old, and weights for where the sampler's differ; undefined: none asked. */
-async function correctionOf(
-  policy: Model,
-  rollouts: readonly Rollout[],
-  { grpo, train }: TrainConfig,
-): Promise<{ old: number[][]; weights: number[][] } | undefined> {
-  const { importance: level, importanceMode: mode, importanceCap: cap } = grpo;
-  if (level === "none") return undefined;
-  const { temperature } = train;
-  const old = await ofDistinct(rollouts, (own) => {
-    const prompts = own.map(({ question }) => question.prompt);
-    const tokens = own.map((rollout) => rollout.tokens);
-    return sequenceLogProbs(policy.parameters, policy.config, prompts, tokens, { temperature });
-  });
-  const sampled = rollouts.map(({ logProbs }) => logProbs);
-  return { old, weights: importanceWeights(old, sampled, { level, mode, cap }) };
-}
-
 const mean = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0) / Math.max(values.length, 1);
 
@@ -287,10 +269,5 @@ function surrogateText(grpo: TrainConfig["grpo"]): string {
     soft: `-(4/τ)σ(τ(ρ - 1))·A, τ ${grpo.softPositive} where A > 0, else ${grpo.softNegative}, ${ratio}`,
   };
   const bound = dualClip === null ? "" : `, at most -${dualClip}A where A < 0`;
-  const { importance, importanceMode, importanceCap } = grpo;
-  const weight =
-    importance === "none"
-      ? ""
-      : `, times π_old/π_sampler of the ${importance}, ${importanceMode === "mask" ? "0 beyond" : "at most"} ${importanceCap}`;
-  return forms[surrogate] + bound + weight;
+  return forms[surrogate] + bound + importanceText(grpo);
 }

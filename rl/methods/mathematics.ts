@@ -37,11 +37,19 @@ export function samplingText(config: TrainConfig): string[] {
   const { learningRate, schedule, finalFraction, warmup } = optimizer;
   const then =
     schedule === "constant" ? "constant" : `${schedule} to ${finalFraction * learningRate}`;
+  const { engine, url } = config.sampler ?? {};
+  const handed = engine === "vllm" ? "the adapters" : "all weights";
+  const old = method === "grpo" || method === "ppo" ? "log π_old is computed here; " : "";
   return [
     ...(method === "sft"
       ? []
       : [
           `sampling     temperature ${train.temperature}, no filter; logits are divided by it in the loss too`,
+        ]),
+    ...(engine === undefined
+      ? []
+      : [
+          `sampler      ${engine} at ${url}, handed ${handed} before each step; ${old}measured here`,
         ]),
     `optimizer    ${optimizerText(config)}`,
     ...(lora.rank === 0

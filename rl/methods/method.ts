@@ -1,13 +1,12 @@
 /** What a method of post-training is: one step from questions to new weights, and what it remembers. */
 
 import type { Model } from "../../eval/accuracy.ts";
-import type { Sampler } from "../../eval/engines/sampler.ts";
 import type { Task, TaskQuestion } from "../../eval/task.ts";
 import type { Optimizer } from "../../model/optimizer.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
 import type { TrainConfig } from "../config.ts";
 import type { BatchReward, Reward } from "../reward.ts";
-import type { Rollout } from "../rollout.ts";
+import type { Rollout, RolloutSampler } from "../rollout.ts";
 
 /** What a method carries from step to step beside the policy: a checkpoint holds all of it. */
 export interface Memory {
@@ -28,7 +27,7 @@ export interface StepContext {
   /** Trained in place. */
   readonly policy: Model;
   /** What answers in rollouts: the policy as it is before the step. */
-  readonly sampler: Sampler;
+  readonly sampler: RolloutSampler;
   /** Where training started. */
   readonly base: Model;
   readonly optimizer: Optimizer;

@@ -10,15 +10,15 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { AdamW } from "../../model/optimizer.ts";
 import { cloneParameters, type ParameterTree, parameter } from "../../model/parameters.ts";
-import { sequenceLogProbs } from "../../model/score.ts";
 import { hidden } from "../../model/transformer.ts";
 import { noGrad, scope, type Tensor, tensor, zeros } from "../../tensor/mod.ts";
 import { weightedSum } from "../aggregate.ts";
 import type { TrainConfig } from "../config.ts";
 import { adaptedKlCoefficient, gae, tokenRewards, whiten } from "../gae.ts";
+import { correctionOf, importanceText } from "../importance.ts";
 import { valueLoss } from "../loss.ts";
 import { type PolicyAnswer, type PolicyReport, policyStep } from "../policy_step.ts";
-import { ofDistinct, questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
+import { ofDistinct, ownLogProbs, questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
 import {
   type Answer,
   batchOf,
@@ -101,7 +101,8 @@ export const ppo: Method = {
         (ppo.whiten ? "; over all tokens to mean 0, variance 1 (n - 1)" : ""),
       `reward       the verdict at the last token` +
         (ppo.klCoefficient > 0 ? `, -${ppo.klCoefficient}·log(π_old/base) at each${target}` : ""),
-      `token loss   -min(ρA, clip(ρ, ${1 - ppo.clipLow}, ${1 + ppo.clipHigh})·A), ρ = π/π_old; ` +
+      `token loss   -min(ρA, clip(ρ, ${1 - ppo.clipLow}, ${1 + ppo.clipHigh})·A), ρ = π/π_old` +
+        `${config.sampler?.engine === undefined ? "" : importanceText(config.grpo)}; ` +
         `${updates} update${updates === 1 ? "" : "s"} a step`,
       `value loss   ½(V - A - V_old)²${range}; AdamW ${ppo.valueLearningRate}, a model of its own`,
       `aggregation  ${aggregationText(ppo.aggregation, train)}`,
@@ -129,6 +130,7 @@ interface Sample {
   readonly values: readonly number[];
   readonly returns: readonly number[];
   readonly advantages: readonly number[];
+  readonly importance: readonly number[] | undefined;
 }
 
 interface ValuedAnswer extends PolicyAnswer {
@@ -143,16 +145,9 @@ async function estimates(
 ): Promise<{ samples: Sample[]; kl: number | null }> {
   const { ppo, train } = config;
   const scored = rollouts.filter(({ judgement }) => judgement.score !== null);
-  const { temperature } = train;
   const coefficient = memory.numbers.get(KL)!;
   const references =
-    coefficient === 0
-      ? undefined
-      : await ofDistinct(scored, (own) => {
-          const prompts = own.map(({ question }) => question.prompt);
-          const tokens = own.map((rollout) => rollout.tokens);
-          return sequenceLogProbs(base.parameters, base.config, prompts, tokens, { temperature });
-        });
+    coefficient === 0 ? undefined : await ownLogProbs(base, scored, train.temperature);
   const critic = memory.trees.get(CRITIC)!;
   const values = await ofDistinct(scored, (own) => valuesOf(critic, policy.config, own));
   const found = scored.map(({ logProbs, judgement }, i) => {
@@ -161,9 +156,13 @@ async function estimates(
   });
   const raw = found.map(({ advantages }) => advantages);
   const advantages = ppo.whiten ? whiten(raw) : raw;
+  // One engine that samples and trains has nothing to correct.
+  const byEngine = config.sampler?.engine !== undefined;
+  const correction = byEngine ? await correctionOf(policy, scored, config) : undefined;
   const samples = scored.map((rollout, i) => ({
     ...{ rollout, tokens: rollout.tokens, values: values[i]! },
     ...{ returns: found[i]!.returns, advantages: advantages[i]! },
+    importance: correction?.weights[i],
   }));
   const kl =
     references && mean(scored.map(({ logProbs }, i) => sum(logProbs) - sum(references[i]!)));
@@ -176,10 +175,11 @@ const distinct = (samples: readonly Sample[], { ppo, train }: TrainConfig): Valu
     samples,
     ppo.aggregation,
     train.maxNewTokens,
-    ({ rollout, tokens }) => `${rollout.question.id} ${rollout.judgement.score} ${tokens.join()}`,
+    ({ rollout: { question, judgement }, tokens, importance }) =>
+      `${question.id} ${judgement.score} ${tokens.join()} ${importance?.join()}`,
     ({ rollout, tokens, ...judged }, _, count, weight) => ({
       ...{ prompt: rollout.question.prompt, tokens, count, weight, ...judged },
-      ...{ old: rollout.logProbs, importance: undefined },
+      old: rollout.logProbs,
     }),
   );
 
