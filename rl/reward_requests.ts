@@ -26,7 +26,11 @@ export interface RequestOptions {
   readonly questions: ReadonlyMap<string, DataQuestion>;
   /** What an answer without a verdict is paid where an engine takes numbers only; undefined: an error. */
   readonly nullScore?: number | undefined;
+  /** What of an engine's words is the answer; undefined: all of them, without white space around. */
+  readonly read?: (words: string) => string;
 }
+
+const trimmed = (words: string): string => words.trim();
 
 const text = z.string();
 const id = z.union([text, z.number().transform(String)]);
@@ -74,6 +78,7 @@ function many(list: readonly unknown[], options: RequestOptions, key = "scores")
 
 /** One answer with its question: by id, in our words, or in verl's. */
 function itemOf(value: unknown, where: string, options: RequestOptions): JudgeItem {
+  const { read = trimmed } = options;
   const has = (key: string) => typeof value === "object" && value !== null && key in value;
   if (has("solution_str")) {
     const { solution_str, ground_truth, extra_info } = parsed(verlItem, value, where);
@@ -85,7 +90,7 @@ function itemOf(value: unknown, where: string, options: RequestOptions): JudgeIt
       question: extra_info?.question ?? "",
       gold: ground_truth[0] ?? "",
       accepted: [...ground_truth, ...(extra_info?.aliases ?? [])],
-      answer: solution_str.trim(),
+      answer: read(solution_str),
     };
   }
   if (has("id")) {
@@ -93,14 +98,14 @@ function itemOf(value: unknown, where: string, options: RequestOptions): JudgeIt
     return named(id, answer, where, options);
   }
   const { question, gold, accepted = [], answer } = parsed(byText, value, where);
-  return { question, gold, accepted: [gold, ...accepted], answer: answer.trim() };
+  return { question, gold, accepted: [gold, ...accepted], answer: read(answer) };
 }
 
 function named(
   id: string,
   answer: string,
   where: string,
-  { questions }: RequestOptions,
+  { questions, read = trimmed }: RequestOptions,
 ): JudgeItem {
   const found = questions.get(id);
   if (found === undefined) {
@@ -108,7 +113,7 @@ function named(
     throw new RequestProblem(422, `${where}: id "${id}": ${why}`);
   }
   const { question, answers } = found;
-  return { question, gold: answers[0]!, accepted: answers, answer: answer.trim() };
+  return { question, gold: answers[0]!, accepted: answers, answer: read(answer) };
 }
 
 function parsed<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
@@ -133,10 +138,10 @@ function openRlhfRequest(body: object, options: RequestOptions): RewardRequest {
   }
   const items = query.map((whole, i) => {
     const prompt = prompts[i]!;
-    if (!whole.startsWith(prompt)) {
+    const answer = behind(prompt, whole);
+    if (answer === undefined) {
       throw new RequestProblem(422, `entry ${i}: the query does not begin with its prompt`);
     }
-    const answer = whole.slice(prompt.length);
     return itemOf({ ...labelOf(labels[i]!, prompt), answer }, `entry ${i}`, options);
   });
   return {
@@ -154,6 +159,22 @@ function openRlhfRequest(body: object, options: RequestOptions): RewardRequest {
       return { rewards, scores: rewards, extra_logs: {} };
     },
   };
+}
+
+/**
+ * What follows the prompt. It went through a tokenizer and back, which may move white space: where
+ * the letters are the same, that is no other prompt.
+ */
+function behind(prompt: string, whole: string): string | undefined {
+  if (whole.startsWith(prompt)) return whole.slice(prompt.length);
+  const letters = prompt.replace(/\s+/g, "");
+  let [at, seen] = [0, 0];
+  for (; seen < letters.length; at++) {
+    if (at === whole.length) return undefined;
+    if (/\s/.test(whole[at]!)) continue;
+    if (whole[at] !== letters[seen++]) return undefined;
+  }
+  return whole.slice(at);
 }
 
 function labelOf(label: string, prompt: string): object {

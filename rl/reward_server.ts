@@ -4,10 +4,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { z } from "zod";
-import type { DataQuestion } from "../eval/datasets/question.ts";
 import { readQuestionFile } from "../eval/datasets/read.ts";
 import { type AsyncJudge, ruleAsync, serverJudge } from "../eval/judge/llm.ts";
 import { rules } from "../eval/judge/rules.ts";
+import { promptForms, readAnswer } from "../eval/prompt.ts";
 import { rewards } from "./config.ts";
 import { fieldsOf } from "./fields.ts";
 import { codeOf } from "./files.ts";
@@ -15,10 +15,10 @@ import { helpFlag, helpText, parseFlags } from "./flags.ts";
 import { judge, judgeProblems } from "./judge_config.ts";
 import { judgeOptions } from "./judge_reward.ts";
 import { count } from "./method_config.ts";
-import { RequestProblem, readRequest } from "./reward_requests.ts";
+import { type RequestOptions, RequestProblem, readRequest } from "./reward_requests.ts";
 import { runMain, UserError, userErrorOf } from "./user_error.ts";
 
-const settings = z.strictObject({
+export const serverSettings = z.strictObject({
   data: z.string().nullable().default(null).describe("Questions that requests may name by id"),
   reward: z.enum(rewards).default("alias").describe("What counts as a right answer"),
   host: z.string().default("127.0.0.1").describe("Address to listen at; 0.0.0.0: every one"),
@@ -29,17 +29,38 @@ const settings = z.strictObject({
     .nullable()
     .default(null)
     .describe("Pay of an answer without a verdict where an engine takes numbers only; none: error"),
+  form: z
+    .enum(promptForms)
+    .nullable()
+    .default(null)
+    .describe("Form of the engine's prompts: what of its words is the answer; none: all of them"),
+  think: z.boolean().default(false).describe("… where the prompts let the model think first"),
+  ends: z
+    .array(z.string().min(1))
+    .default([])
+    .describe("Texts that end an answer, such as <|im_end|>, for engines that send them along"),
   judge,
 });
-type Settings = z.output<typeof settings>;
+type Settings = z.output<typeof serverSettings>;
 
-export interface RewardServerOptions {
+export interface RewardServerOptions extends RequestOptions {
   readonly judge: AsyncJudge;
   /** "alias", or the judging model: told by /health. */
   readonly name: string;
-  readonly questions: ReadonlyMap<string, DataQuestion>;
-  readonly nullScore?: number | undefined;
   readonly mostBytes: number;
+}
+
+/** What of an engine's words a run of ours would judge: up to the first end, then as prompt.ts reads. */
+export function answerReader({
+  form,
+  think,
+  ends,
+}: Pick<Settings, "form" | "think" | "ends">): (words: string) => string {
+  return (words) => {
+    const cuts = ends.map((end) => words.indexOf(end)).filter((at) => at >= 0);
+    const said = words.slice(0, Math.min(words.length, ...cuts));
+    return form === null ? said.trim() : readAnswer({ form, think }, said);
+  };
 }
 
 /** The server, not yet listening: POST /reward, GET /health. */
@@ -160,9 +181,9 @@ async function judgeOf(own: Settings): Promise<{ name: string; judge: AsyncJudge
 }
 
 function settingsOf(argv: readonly string[]): Settings | undefined {
-  const flags = parseFlags(argv, fieldsOf(settings), [helpFlag]);
+  const flags = parseFlags(argv, fieldsOf(serverSettings), [helpFlag]);
   if (flags.command.has("--help")) return undefined;
-  const parsed = settings.safeParse(flags.values);
+  const parsed = serverSettings.safeParse(flags.values);
   const problems = [
     ...flags.problems,
     ...(parsed.error?.issues ?? []).map(({ path, message }) => `--${path.join(".")}: ${message}`),
@@ -183,13 +204,14 @@ async function main(): Promise<void> {
         "accepted, answer}]}, verl's {data_source, solution_str, ground_truth, extra_info}, or\n" +
         "OpenRLHF's {query, prompts, labels}; GET /health.",
     };
-    return console.log(helpText(usage, settings, [helpFlag], settings.parse({})));
+    return console.log(helpText(usage, serverSettings, [helpFlag], serverSettings.parse({})));
   }
   const file = own.data === null ? undefined : await readQuestionFile(own.data, { strict: true });
   const questions = new Map((file?.questions ?? []).map((one) => [one.id, one]));
   const { name, judge: pays, close } = await judgeOf(own);
   const server = rewardServer({
     ...{ judge: pays, name, questions, nullScore: own.nullScore ?? undefined },
+    read: answerReader(own),
     mostBytes: own.megabytes * 2 ** 20,
   });
   const address = await listen(server, own.port, own.host);
