@@ -10,6 +10,7 @@ import type { Task, TaskQuestion } from "./task.ts";
 import type { Split } from "./worlds/world.ts";
 
 export interface DataTask extends Task {
+  questions(split: Split): readonly FileQuestion[];
   /** Questions that were left out, and why: one sentence each. */
   readonly leftOut: readonly string[];
 }
@@ -79,7 +80,7 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
     leftOut,
     tokenizer: prompts.tokenizer,
     stopTokens: prompts.stopTokens,
-    questions: (split) => bySplit.get(split) ?? [],
+    questions: (split: Split) => bySplit.get(split) ?? [],
     answerText: prompts.answerText,
   };
 }

@@ -20,6 +20,8 @@ export interface Tokenizer {
   idOf(token: string): number | undefined;
   /** Ids of the tokens that decode leaves out. */
   readonly specialIds: ReadonlySet<number>;
+  /** What such a token is called in texts, "<|im_end|>"; undefined for every other. */
+  specialText(id: number): string | undefined;
   /** What a model folder keeps of it. */
   files(): TokenizerFiles;
 }
@@ -66,24 +68,30 @@ export function tokenizerOf(files: TokenizerFiles, name = "tokenizer.json"): Tok
   } catch (cause) {
     throw new UserError(`${name} is not a tokenizer: ${(cause as Error).message}`, { cause });
   }
+  const special = specialTokensOf(json);
   return {
     vocabularySize: tokenizer.get_vocab(true).size,
     encode: (text, { bare = false } = {}) =>
       tokenizer.encode(text, { add_special_tokens: !bare }).ids,
     decode: (ids) => tokenizer.decode(Array.from(ids), { skip_special_tokens: true }),
     idOf: (token) => tokenizer.token_to_id(token),
-    specialIds: specialIdsOf(json),
+    specialIds: new Set(special.keys()),
+    specialText: (id) => special.get(id),
     files: () => files,
   };
 }
 
 const addedTokens = z.object({
-  added_tokens: z.array(z.object({ id: z.int(), special: z.boolean().default(false) })).default([]),
+  added_tokens: z
+    .array(z.object({ id: z.int(), content: z.string(), special: z.boolean().default(false) }))
+    .default([]),
 });
 
-const specialIdsOf = (json: unknown): ReadonlySet<number> => {
+const specialTokensOf = (json: unknown): ReadonlyMap<number, string> => {
   const { added_tokens } = addedTokens.parse(json);
-  return new Set(added_tokens.filter(({ special }) => special).map(({ id }) => id));
+  return new Map(
+    added_tokens.filter(({ special }) => special).map(({ id, content }) => [id, content]),
+  );
 };
 
 export interface WordOptions {
@@ -120,6 +128,7 @@ export function wordTokenizer(words: readonly string[], options: WordOptions = {
         .join(" "),
     idOf: (word) => ids.get(word),
     specialIds: new Set([...special].map((word) => ids.get(word)!)),
+    specialText: (id) => (special.has(words[id] ?? "") ? words[id] : undefined),
     files: () => ({
       ...wordTokenizerFiles(words, special),
       ...(options.companions && { companions: options.companions }),

@@ -23,6 +23,7 @@ import {
 import { configHash } from "./hash.ts";
 import { explainText } from "./metric_docs.ts";
 import { presets } from "./presets.ts";
+import { shellQuote } from "./quote.ts";
 import { recipeNames, recipes } from "./recipes.ts";
 import { readRunConfig } from "./run.ts";
 import { withSampler } from "./sampler_config.ts";
@@ -80,6 +81,8 @@ export interface ResolvedRun {
   readonly dryRun: boolean;
   /** By setting: "flag", the file's name, "preset demo", "default". */
   readonly origins: ReadonlyMap<string, Origin>;
+  /** The command's own flags that were given. */
+  readonly command: ReadonlyMap<string, string>;
 }
 
 export type Resolved = ResolvedRun | { readonly help: string };
@@ -90,13 +93,16 @@ interface Layer {
 }
 
 /**
- * Resolves a command line (without program and script name). Reads the files that it names, writes
- * nothing. With --resume the folder's own settings stand in for the preset. Throws a UserError that
+ * Resolves a command line (without program and script name) with the command's own flags `accepted`.
+ * Reads the files that it names, writes nothing. With --resume the folder's own settings stand in for the preset. Throws a UserError that
  * lists every problem.
  */
-export function resolveConfig(argv: readonly string[]): Resolved {
+export function resolveConfig(
+  argv: readonly string[],
+  accepted: readonly CommandFlag[] = commandFlags,
+): Resolved {
   const fields = fieldsOf(trainShape);
-  const flags = parseFlags(withoutShorthands(argv), fields, commandFlags);
+  const flags = parseFlags(withoutShorthands(argv), fields, accepted);
   const problems = [...flags.problems];
   const resume = flags.command.get("--resume") ?? null;
   const out = flags.command.get("--out") ?? null;
@@ -123,7 +129,8 @@ export function resolveConfig(argv: readonly string[]): Resolved {
   }
   const dryRun = flags.command.has("--dry-run");
   const { origins } = merged;
-  return { help: null, config, hash: configHash(config), out, resume, dryRun, origins };
+  const { command } = flags;
+  return { help: null, config, hash: configHash(config), out, resume, dryRun, origins, command };
 }
 
 /**
@@ -172,19 +179,27 @@ export function dryRunText({ config, hash, origins, out, resume }: ResolvedRun):
   ].join("\n");
 }
 
-/** The text of --help, with the defaults of one preset. */
-export function trainHelp(preset: PresetName): string {
+const TRAINS = {
+  name: "bun run rl/train.ts",
+  description:
+    "Builds a world of facts, pre-trains a transformer on it, trains recall on half of the\n" +
+    "entities by reinforcement, and measures recall of the other half.",
+};
+
+/** The text of --help, with the defaults of one preset: of training, or of a command with its settings. */
+export function trainHelp(
+  preset: PresetName,
+  command: { readonly name: string; readonly description: string } = TRAINS,
+  own: readonly CommandFlag[] = commandFlags,
+): string {
   const usage = {
-    name: "bun run rl/train.ts",
-    description:
-      "Builds a world of facts, pre-trains a transformer on it, trains recall on half of the\n" +
-      "entities by reinforcement, and measures recall of the other half.",
+    ...command,
     footer:
       `Defaults are those of --preset ${preset}. Flags win over the --config file, the file over ` +
       "the\npreset. The file nests as the dots do: " +
       '{"grpo": {"clipLow": 0.1}}; a run\'s config.json will do.',
   };
-  const first = commandFlags.slice(0, -1);
+  const first = own.filter(({ flag }) => flag !== helpFlag.flag);
   const all = [...shorthands, ...first, helpFlag];
   const defaults = { ...presetConfig(preset), data: presetConfig("data").data };
   return helpText(usage, trainShape, all, defaults);
@@ -339,9 +354,6 @@ function attempt<T>(problems: string[], make: () => T): T[] {
     return [];
   }
 }
-
-const shellQuote = (word: string) =>
-  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);

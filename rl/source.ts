@@ -1,14 +1,15 @@
 /** What a run asks and whom: a world and the model that read it, or a question file and a real model. */
 
 import type { Model } from "../eval/accuracy.ts";
-import { dataTask } from "../eval/data_task.ts";
+import { type DataTask, dataTask } from "../eval/data_task.ts";
 import type { QuestionFile } from "../eval/datasets/question.ts";
 import { problemText, readQuestionFile } from "../eval/datasets/read.ts";
-import { promptFormOf, promptTokens } from "../eval/prompt_tokens.ts";
+import { type PromptTokens, promptFormOf, promptTokens } from "../eval/prompt_tokens.ts";
 import { count } from "../eval/table.ts";
 import type { Task } from "../eval/task.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { loadModel } from "../model/checkpoint.ts";
+import type { ModelConfig } from "../model/config.ts";
 import { hashOfFiles } from "../model/hash_files.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { baseModel } from "./base.ts";
@@ -48,10 +49,27 @@ export async function openSource(
 const INDENT = "             ";
 
 async function openData(config: TrainConfig, data: DataSettings, progress: Progress) {
-  const { file, testFile, model: folder, testShare, validationShare, testQuestions } = data;
-  const print = (text: string) => progress.print(text);
   // The model first: where its folder is wrong, no file has been read for nothing.
-  const { tokenizer, ...model } = loadModel(folder);
+  const { tokenizer, ...model } = loadModel(data.model);
+  const print = (text: string) => progress.print(text);
+  return { ...(await openQuestions(config, data, { ...model, tokenizer }, print)), base: model };
+}
+
+export interface Questions extends Omit<Source, "base"> {
+  readonly task: DataTask;
+  readonly prompts: PromptTokens;
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** The questions of a run on a file, for which a model's weights are not needed. */
+export async function openQuestions(
+  config: TrainConfig,
+  data: DataSettings,
+  model: { readonly config: ModelConfig; readonly tokenizer?: Tokenizer | undefined },
+  print: (text: string) => void,
+): Promise<Questions> {
+  const { file, testFile, model: folder, testShare, validationShare, testQuestions } = data;
+  const { tokenizer } = model;
   const prompts = promptTokens(promptSettings(data, folder, tokenizer), model.config, tokenizer!);
   const questions = await readQuestions(file, data, print);
   const test = testFile === null ? undefined : await readQuestions(testFile, data, print);
@@ -75,7 +93,7 @@ async function openData(config: TrainConfig, data: DataSettings, progress: Progr
   const files = Object.fromEntries(
     await Promise.all(paths.map(async (path) => [path, await hashOfFiles([path])] as const)),
   );
-  return { task, base: model, lines, files };
+  return { task, prompts, lines, files };
 }
 
 function promptSettings(data: DataSettings, folder: string, tokenizer: Tokenizer | undefined) {

@@ -7,8 +7,8 @@ import { greedyAnswers } from "../eval/accuracy.ts";
 import { count } from "../eval/table.ts";
 import type { TaskQuestion } from "../eval/task.ts";
 import { activeParameterCount, parameterCount } from "../model/parameters.ts";
-import { setDevice } from "../tensor/mod.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
+import { chooseDevice } from "./device.ts";
 import { accessibilityOfTraining, asking, type BaseMeasurement, measure } from "./evaluate.ts";
 import { writeJson } from "./files.ts";
 import { type Interrupt, onInterrupt } from "./interrupt.ts";
@@ -54,17 +54,6 @@ interface Work {
   readonly interrupt: Interrupt;
   /** When the command began, pre-training included. */
   readonly started: number;
-}
-
-/** Says which GPU it is, for that is not the user's choice alone. */
-async function chooseDevice(config: TrainConfig): Promise<void> {
-  const { device, wide, deterministic, matmulPrecision, storage } = config;
-  const name = device as Parameters<typeof setDevice>[0];
-  const own = device === "wasm" ? { wide, deterministic } : { matmulPrecision };
-  const made = await setDevice(name, { ...own, storage }).catch((error: Error) => {
-    throw new UserError(error.message);
-  });
-  if ("description" in made) console.log(`webgpu: ${made.description}`);
 }
 
 function openFolder({ config, out, resume }: ResolvedRun): Run<TrainConfig> {
