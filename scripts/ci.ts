@@ -2,7 +2,7 @@
 // Bun runs the property tests in full; Node and Deno run all tests with fewer tries of each
 // property. Each check that is no test (types, a training run, …) counts as one test.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -14,6 +14,9 @@ const NEED_ASSETS = 32;
 /** Tests that ask llama.cpp, which scripts/llama_cpp.ts installs; two of them read assets too. */
 const NEED_LLAMA = 18;
 const NEED_BOTH = 2;
+/** Tests that run Python, and those that also need its YAML (tests/export*.test.ts). */
+const NEED_PYTHON = 2;
+const NEED_YAML = 1;
 const FEWER_TRIES = { ANAMNESIS_PROPERTY_RUNS: "8" };
 const LIMIT_MS = 30 * 60_000;
 
@@ -194,8 +197,13 @@ async function trainingRun({ name, run }: Runtime): Promise<void> {
 
 const assets = resolve(root, process.env.ANAMNESIS_ASSETS ?? "../shared", "models");
 const llama = missingPackages().length === 0;
+const imports = (name: string): boolean =>
+  spawnSync("python3", ["-c", `import ${name}`]).status === 0;
 const skipped =
-  (llama ? 0 : NEED_LLAMA) + (existsSync(assets) ? 0 : NEED_ASSETS + (llama ? NEED_BOTH : 0));
+  (llama ? 0 : NEED_LLAMA) +
+  (existsSync(assets) ? 0 : NEED_ASSETS + (llama ? NEED_BOTH : 0)) +
+  (imports("sys") ? 0 : NEED_PYTHON) +
+  (imports("yaml") ? 0 : NEED_YAML);
 
 await check("format and lint", ["npm", "run", "--silent", "lint"]);
 await check("types", ["npm", "run", "--silent", "types"]);
