@@ -146,7 +146,7 @@ describe("people's verdicts", () => {
     for (const [args, message] of [
       [["--data", "nowhere"], /no such file/],
       [[], /--data/],
-      [["--data", file(line("q", ["A"], ["B"], [])), "--url", "http://x"], /--model is missing/],
+      [["--data", file(line("q", ["A"], ["B"], [])), "--offline"], /--offline needs --model/],
       [["--data", file(line("q", ["A"], ["B"], [])), "--model", "m", "--offline"], /--cache/],
     ] as const) {
       const { code, err } = await printed(args);
