@@ -108,6 +108,8 @@ export const experiment: Experiment = {
       ],
       cautions: [
         "These are the last step's weights: one set's validation questions are too few to choose by.",
+        "The rule asks for the least of six gains with an interval that six looks are paid for: few " +
+          "worlds make it wide however large the gains are (the heat map has all of them).",
         "The four sets share the world's two voices, which is what transfers; real benchmarks differ " +
           "in more than wording and popularity.",
       ],
