@@ -9,6 +9,7 @@ import { promptText } from "../eval/prompt.ts";
 import { count } from "../eval/table.ts";
 import { loadModel, openModel } from "../model/checkpoint.ts";
 import { disposeParameters } from "../model/parameters.ts";
+import { progressLine } from "../model/progress_line.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { shuffledLabels } from "./controls.ts";
@@ -136,7 +137,8 @@ async function askedQuestions(
 /** The model with its weights, for what must be sampled. */
 async function withModel<T>(config: TrainConfig, work: (base: Model) => Promise<T>): Promise<T> {
   await chooseDevice(config);
-  const base = loadModel(config.data!.model);
+  const folder = config.data!.model;
+  const base = loadModel(folder, { onProgress: progressLine(`reading ${folder}`) });
   try {
     return await work(base);
   } finally {

@@ -11,6 +11,7 @@ import { buildWorld } from "../eval/worlds/presets.ts";
 import { loadModel } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { hashOfFiles } from "../model/hash_files.ts";
+import { progressLine } from "../model/progress_line.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { baseModel } from "./base.ts";
 import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
@@ -50,7 +51,9 @@ const INDENT = "             ";
 
 async function openData(config: TrainConfig, data: DataSettings, progress: Progress) {
   // The model first: where its folder is wrong, no file has been read for nothing.
-  const { tokenizer, ...model } = loadModel(data.model);
+  const { tokenizer, ...model } = loadModel(data.model, {
+    onProgress: progressLine(`reading ${data.model}`),
+  });
   const print = (text: string) => progress.print(text);
   return { ...(await openQuestions(config, data, { ...model, tokenizer }, print)), base: model };
 }

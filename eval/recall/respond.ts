@@ -3,6 +3,7 @@
 import { loadModel } from "../../model/checkpoint.ts";
 import { UserError } from "../../model/errors.ts";
 import { disposeParameters } from "../../model/parameters.ts";
+import { progressLine } from "../../model/progress_line.ts";
 import { sample } from "../../model/sample.ts";
 import type { DataQuestion } from "../datasets/question.ts";
 import { mapLimited } from "../engines/limits.ts";
@@ -81,7 +82,9 @@ export function localResponder(
   folder: string,
   settings: Omit<RecallPrompts, "form"> & { readonly form: PromptForm | "auto" },
 ): Responder {
-  const { config, parameters, tokenizer } = loadModel(folder);
+  const { config, parameters, tokenizer } = loadModel(folder, {
+    onProgress: progressLine(`reading ${folder}`),
+  });
   if (tokenizer === undefined) {
     throw new UserError(`${folder} has no tokenizer.json: questions can't become tokens`);
   }
