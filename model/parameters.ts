@@ -153,9 +153,12 @@ export function gradientsOf(
   const found = gradients(loss, [...tree.values()]);
   const names = [...tree.keys()];
   if (total === undefined) return new Map(names.map((name, i) => [name, found[i]!]));
-  return noGrad(() => {
-    const sums = names.map((name, i) => [name, parameter(total, name).add(found[i]!)] as const);
-    for (const t of [...found, ...total.values()]) t.dispose();
-    return new Map(sums);
-  });
+  // Freed one by one, so that there are never three of all gradients.
+  const summed = (name: string, i: number) => {
+    const [before, more] = [parameter(total, name), found[i]!];
+    const sum = before.add(more);
+    for (const t of [before, more]) t.dispose();
+    return [name, sum] as const;
+  };
+  return noGrad(() => new Map(names.map(summed)));
 }

@@ -132,8 +132,10 @@ async function pairStep(
 ): Promise<PairReport> {
   const { dpo, train } = config;
   const { temperature } = train;
-  // A pair goes through the model with both of its sides.
-  const rows = pairs.map((pair) => ({ ...pair, tokens: [...pair.chosen, ...pair.rejected] }));
+  // A pair goes through the model with both of its sides, each behind the prompt.
+  const rows = pairs.map((pair) => {
+    return { ...pair, tokens: [...pair.chosen, ...pair.prompt, ...pair.rejected] };
+  });
   const micros = microBatches(rows, policy.config, 128);
   const rate = warmth * config.optimizer.learningRate;
   const update = await policyUpdate(policy, optimizer, micros, rate, (micro) => {
