@@ -106,7 +106,10 @@ export function engineTable(): string {
   const sizes = [HALF, SEVEN, MOST];
   const stages: readonly (readonly [string, number])[] = [
     ["sampling or judging (vLLM, SGLang)", ENGINE.weights],
-    ["LoRA: frozen weights, and the sampling engine's", 2 * ENGINE.weights],
+    [
+      "LoRA: frozen weights, and the sampling engine's (TRL, Tinker-compatible servers)",
+      2 * ENGINE.weights,
+    ],
     ["SFT, all weights (verl, TRL)", ENGINE.trained],
     ["DPO, all weights, reference", ENGINE.trained + ENGINE.weights],
     ["GRPO, all weights, engine", ENGINE.trained + ENGINE.weights],
