@@ -80,7 +80,7 @@ export const experiment: Experiment = {
         },
       ],
       cautions: [
-        "A ladder from 0.17M to 10M parameters says nothing about 72 billion; a small model that has " +
+        "A ladder of a few million parameters at most says nothing about 72 billion; a small model that has " +
           "stored less has less to unlock.",
       ],
     };
