@@ -22,30 +22,53 @@ export const weightBytes = (config: ModelConfig): number =>
 /** Whether decoding copies the weights into the order that it reads fastest. */
 export const packsWeights = (config: ModelConfig): boolean => weightBytes(config) <= PACKED;
 
+/** The feed-forward layer's width; of a mixture that of the experts that a token goes through. */
+function widest(config: ModelConfig): number {
+  const { intermediate_size, moe_intermediate_size = 0, num_experts_per_tok = 0 } = config;
+  return Math.max(intermediate_size, moe_intermediate_size * num_experts_per_tok);
+}
+
+/** Numbers that a pass without gradients holds at once for a row: one layer's vectors of each token. */
+const passing = (config: ModelConfig, length: number): number =>
+  length * (4 * config.hidden_size + 3 * widest(config));
+
 /**
  * Rows that decoding holds at a time: at most `most`, at least one. A row takes keys and values of
- * `length` positions in every layer, and two rows of logits. Changes nothing of what is sampled.
+ * `length` positions in every layer, two rows of logits, and what its prompt's pass holds. Changes
+ * nothing of what is sampled.
  */
 export function decodingRows(config: ModelConfig, length: number, most: number): number {
   const { num_hidden_layers, num_key_value_heads, head_dim, vocab_size } = config;
   const cache = 2 * num_hidden_layers * num_key_value_heads * head_dim * length;
-  return within(DECODING / (4 * (cache + 2 * vocab_size)), most);
+  return within(DECODING / (4 * (cache + 2 * vocab_size + passing(config, length))), most);
 }
+
+/** Rows of `length` tokens that are scored at a time: at most `most`, at least one. */
+export const scoringRows = (config: ModelConfig, length: number, most: number): number =>
+  within(DECODING / (4 * Math.max(1, passing(config, length))), most);
 
 /**
  * Rows of `length` tokens that a training pass holds at a time: at most `most`, at least one. What
  * backward reads of a token is about ten vectors of the residual stream's width a layer and four of
- * the feed-forward layer's; of a mixture, those of the experts that it goes through. The weights and
- * a quarter of them for what comes and goes are left out of what there is.
+ * the feed-forward layer's. The weights and what there is of their size beside them (`copies`, the
+ * weights among them) are left out of the room.
  */
-export function trainingRows(config: ModelConfig, length: number, most: number): number {
-  const { num_hidden_layers, hidden_size, intermediate_size } = config;
-  const { moe_intermediate_size = 0, num_experts_per_tok = 0 } = config;
-  const wide = Math.max(intermediate_size, moe_intermediate_size * num_experts_per_tok);
-  const token = num_hidden_layers * (10 * hidden_size + 4 * wide);
-  const left = Math.max(LEAST_ACTIVATIONS, TRAINING - 1.25 * weightBytes(config));
+export function trainingRows(
+  config: ModelConfig,
+  length: number,
+  most: number,
+  copies = ADAPTED,
+): number {
+  const { num_hidden_layers, hidden_size } = config;
+  const token = num_hidden_layers * (10 * hidden_size + 4 * widest(config));
+  const left = Math.max(LEAST_ACTIVATIONS, TRAINING - copies * weightBytes(config));
   return within(left / (4 * token * Math.max(1, length)), most);
 }
+
+/** With adapters: the weights, and a quarter of them for what comes and goes. */
+export const ADAPTED = 1.25;
+/** All weights trained: base, policy, gradients and those of a micro-batch, two moments. */
+export const ALL_TRAINED = 6.25;
 
 const within = (rows: number, most: number): number =>
   Math.max(1, Math.min(most, Math.floor(rows)));

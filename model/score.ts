@@ -5,6 +5,7 @@ import { type Batch, byLength, completionBatch, countedRows, readPositions } fro
 import type { ModelConfig } from "./config.ts";
 import { type Balance, balance, disposeRouting, type Routing } from "./experts.ts";
 import { factsOf } from "./families.ts";
+import { scoringRows } from "./memory.ts";
 import { type ParameterTree, parameter } from "./parameters.ts";
 import { hidden, type LogProbOptions, logits, tokenLogProbs } from "./transformer.ts";
 
@@ -97,7 +98,7 @@ export function batchScores(
 export interface ScoreOptions {
   /** Divides the logits; default 1. */
   readonly temperature?: number;
-  /** Sequences that are in work at a time; default 256. Does not change the result. */
+  /** Sequences that are in work at a time; default 256, fewer of a large model. Changes no result. */
   readonly rowsPerBatch?: number;
 }
 
@@ -112,10 +113,11 @@ export async function sequenceLogProbs(
   completions: readonly (readonly number[])[],
   options: ScoreOptions = {},
 ): Promise<number[][]> {
-  const { temperature = 1, rowsPerBatch = 256 } = options;
+  const { temperature = 1, rowsPerBatch } = options;
   const lengths = prompts.map((prompt, i) => prompt.length + (completions[i]?.length ?? 0));
   const results: number[][] = prompts.map(() => []);
-  for (const run of byLength(lengths, rowsPerBatch)) {
+  const together = rowsPerBatch ?? scoringRows(config, Math.max(0, ...lengths), 256);
+  for (const run of byLength(lengths, together)) {
     const batch = completionBatch(
       run.map((i) => prompts[i]!),
       run.map((i) => completions[i]!),

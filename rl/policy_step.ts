@@ -56,7 +56,7 @@ export async function policyStep(
   settings: PolicySettings,
   { learningRate, reference }: { learningRate: number; reference: ParameterTree | undefined },
 ): Promise<PolicyReport> {
-  const micros = microBatches(answers, policy.config);
+  const micros = microBatches(answers, policy);
   const update = await policyUpdate(policy, optimizer, micros, learningRate, (micro) =>
     microLoss(policy, micro, settings, reference),
   );

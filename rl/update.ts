@@ -2,8 +2,7 @@
 
 import type { Model } from "../eval/accuracy.ts";
 import { type Batch, completionBatch } from "../model/batch.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { trainingRows } from "../model/memory.ts";
+import { ADAPTED, ALL_TRAINED, trainingRows } from "../model/memory.ts";
 import { globalNorm, type Optimizer } from "../model/optimizer.ts";
 import { gradientsOf, type ParameterTree, requireGradients } from "../model/parameters.ts";
 import { firstNonFinite, scope, type Tensor, tensor } from "../tensor/mod.ts";
@@ -42,11 +41,12 @@ const MICRO_BATCH = 256;
 /** Answers in parts that go through the model at a time: fewer where a large model needs the room. */
 export function microBatches<T extends Pick<Answer, "prompt" | "tokens">>(
   items: readonly T[],
-  config: ModelConfig,
+  { config, lora }: Pick<Model, "config" | "lora">,
   most = MICRO_BATCH,
 ): T[][] {
   const lengths = items.map(({ prompt, tokens }) => prompt.length + tokens.length);
-  return chunks(items, trainingRows(config, Math.max(0, ...lengths), most));
+  const copies = lora === undefined ? ALL_TRAINED : ADAPTED;
+  return chunks(items, trainingRows(config, Math.max(0, ...lengths), most, copies));
 }
 
 function chunks<T>(items: readonly T[], size: number): T[][] {

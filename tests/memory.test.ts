@@ -4,7 +4,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { parseConfig } from "../model/config.ts";
-import { decodingRows, packsWeights, trainingRows, weightBytes } from "../model/memory.ts";
+import {
+  ALL_TRAINED,
+  decodingRows,
+  packsWeights,
+  scoringRows,
+  trainingRows,
+  weightBytes,
+} from "../model/memory.ts";
 import { initialParameters, parameterCount } from "../model/parameters.ts";
 import { tinyConfig } from "./tiny_model.ts";
 
@@ -30,9 +37,16 @@ test("weights and activations of a training pass are within 4 GiB, of one row at
       const { num_hidden_layers: layers, hidden_size, intermediate_size } = half;
       const bytes = 4 * rows * t * layers * (10 * hidden_size + 4 * intermediate_size);
       assert.ok(rows === 1 || bytes + weightBytes(half) <= 2 ** 32, `${rows} rows`);
-      assert.ok(decodingRows(half, t, most) >= 1);
+      for (const rowsOf of [decodingRows, scoringRows]) {
+        const found = rowsOf(half, t, most);
+        assert.ok(found >= 1 && found <= most);
+      }
     }),
   );
   // A small model's passes are as large as before there were such weights.
-  assert.equal(trainingRows(tinyConfig(), 32, 256), 256);
+  assert.equal(trainingRows(tinyConfig(), 32, 256, ALL_TRAINED), 256);
+  assert.deepEqual(
+    [decodingRows(tinyConfig(), 32, 1024), scoringRows(tinyConfig(), 32, 256)],
+    [1024, 256],
+  );
 });

@@ -5,7 +5,7 @@ import { localSampler } from "../../eval/engines/sampler.ts";
 import { verdict } from "../../eval/judge/judge.ts";
 import type { Task, TaskQuestion } from "../../eval/task.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { decodingRows, trainingRows } from "../../model/memory.ts";
+import { ADAPTED, ALL_TRAINED, decodingRows, trainingRows } from "../../model/memory.ts";
 import { cloneParameters, type ParameterTree, requireGradients } from "../../model/parameters.ts";
 import { sequenceLogProbs } from "../../model/score.ts";
 import { hidden } from "../../model/transformer.ts";
@@ -70,7 +70,8 @@ export interface Workload {
 export function workload(model: ModelConfig, settings: JsonObject, most = Infinity): Workload {
   const config = settingsOf(settings);
   const { groupSize } = config.train;
-  const training = trainingRows(model, LENGTH, 256);
+  const copies = config.lora.rank === 0 ? ALL_TRAINED : ADAPTED;
+  const training = trainingRows(model, LENGTH, 256, copies);
   const sft = config.method === "sft";
   // More than are trained at a time, so that gradients of two parts are added.
   const rows = Math.max(training + 1, sft ? 0 : decodingRows(model, LENGTH, 1024));

@@ -136,7 +136,7 @@ async function pairStep(
   const rows = pairs.map((pair) => {
     return { ...pair, tokens: [...pair.chosen, ...pair.prompt, ...pair.rejected] };
   });
-  const micros = microBatches(rows, policy.config, 128);
+  const micros = microBatches(rows, policy, 128);
   const rate = warmth * config.optimizer.learningRate;
   const update = await policyUpdate(policy, optimizer, micros, rate, (micro) => {
     // Both sides of all pairs are rows of one batch: first those chosen, then those rejected.

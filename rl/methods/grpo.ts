@@ -213,7 +213,7 @@ async function klOfRollouts(
   const penalties: number[] = [];
   const { temperature } = train;
   const answers = rollouts.map(({ question: { prompt }, tokens }) => ({ prompt, tokens }));
-  for (const micro of microBatches(answers, policy.config)) {
+  for (const micro of microBatches(answers, policy)) {
     const batch = batchOf(micro);
     const values = scope(() =>
       noGrad(() => {

@@ -207,7 +207,7 @@ async function valuesOf(
     return { prompt: question.prompt, tokens, count: 1, weight: 0 };
   });
   const found: number[][] = [];
-  for (const micro of microBatches(all, config)) {
+  for (const micro of microBatches(all, { config })) {
     const values = noGrad(() => criticValues(critic, config, batchOf(micro)));
     const flat = await values.data();
     values.dispose();
@@ -231,7 +231,7 @@ async function valueStep(
   const rate = warmth * valueLearningRate;
   const { loss, gradNorm } = await optimizerStep(
     trained,
-    microBatches(answers, policy.config),
+    microBatches(answers, { config: policy.config }),
     rate,
     (micro) => {
       const batch = batchOf(micro);

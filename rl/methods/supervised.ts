@@ -122,7 +122,7 @@ async function imitate(
       const { loss, gradNorm } = await policyUpdate(
         policy,
         optimizer,
-        microBatches(answers, policy.config),
+        microBatches(answers, policy),
         learningRate,
         (micro) => {
           const batch = batchOf(micro);
