@@ -6,6 +6,8 @@ import { CallFailure, retryAfterSeconds } from "./retry.ts";
 export interface CallOptions {
   /** Bearer token. */
   readonly key?: string | undefined;
+  /** Further headers, such as a key that is no bearer token. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
   readonly signal?: AbortSignal | undefined;
   /** Longest answer that is read, in bytes. */
@@ -49,6 +51,7 @@ async function callText(url: string, init: RequestInit, options: CallOptions) {
     accept: "application/json",
     ...(init.body !== undefined && { "content-type": "application/json" }),
     ...(key !== undefined && { authorization: `Bearer ${key}` }),
+    ...options.headers,
   };
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), timeoutSeconds * 1000);
@@ -64,7 +67,8 @@ async function callText(url: string, init: RequestInit, options: CallOptions) {
     if (limit.signal.aborted) {
       throw new CallFailure("time-out", `no answer within ${timeoutSeconds} s`, { cause: error });
     }
-    throw new CallFailure("connection", connectionText(error), { cause: error });
+    const text = connectionText(error);
+    throw new CallFailure("connection", text, { cause: error, unsent: NEVER_SENT.has(text) });
   } finally {
     clearTimeout(timer);
   }
@@ -88,12 +92,15 @@ async function bodyText(response: Response, most: number): Promise<string> {
   }
 }
 
+const REFUSED = "connection refused: nothing listens there";
+const NO_HOST = "there is no host of that name";
+/** Failures before anything was sent. */
+const NEVER_SENT: ReadonlySet<string> = new Set([REFUSED, NO_HOST]);
+
 /** Why a connection failed: runtimes hide it at different depths. */
 export function connectionText(error: unknown): string {
   const codes: Record<string, string> = {
-    ECONNREFUSED: "connection refused: nothing listens there",
-    ConnectionRefused: "connection refused: nothing listens there",
-    ENOTFOUND: "there is no host of that name",
+    ...{ ECONNREFUSED: REFUSED, ConnectionRefused: REFUSED, ENOTFOUND: NO_HOST },
     ECONNRESET: "the connection was cut off",
     UND_ERR_SOCKET: "the connection was cut off",
   };
@@ -101,7 +108,7 @@ export function connectionText(error: unknown): string {
     const { code } = at as NodeJS.ErrnoException;
     if (code !== undefined && codes[code] !== undefined) return codes[code];
     const refused = /connection refused|os error 111|ECONNREFUSED/i.test(at.message);
-    if (refused) return codes.ECONNREFUSED!;
+    if (refused) return REFUSED;
     at = at.cause;
   }
   return `the connection failed: ${excerpt(error instanceof Error ? error.message : String(error))}`;

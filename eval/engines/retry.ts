@@ -9,22 +9,35 @@ import { UserError } from "../../model/errors.ts";
  */
 export type FailureKind = "status" | "connection" | "time-out" | "nonsense";
 
+interface FailureDetails {
+  readonly status?: number;
+  readonly retryAfter?: number | undefined;
+  readonly cause?: unknown;
+  /** Nothing was sent: the connection was not made. */
+  readonly unsent?: boolean;
+}
+
 export class CallFailure extends Error {
   override readonly name = "CallFailure";
   readonly kind: FailureKind;
   readonly status: number | undefined;
   /** What the server asks to wait, in seconds. */
   readonly retryAfter: number | undefined;
+  readonly #unsent: boolean;
 
-  constructor(
-    kind: FailureKind,
-    message: string,
-    options: { status?: number; retryAfter?: number | undefined; cause?: unknown } = {},
-  ) {
+  constructor(kind: FailureKind, message: string, options: FailureDetails = {}) {
     super(message, { cause: options.cause });
     this.kind = kind;
     this.status = options.status;
     this.retryAfter = options.retryAfter;
+    this.#unsent = options.unsent ?? false;
+  }
+
+  /** Whether the server may have done what it was asked to, and only its answer was lost. */
+  get mayBeDone(): boolean {
+    if (this.kind !== "status") return !this.#unsent;
+    // A request that was refused, or put off, was not begun.
+    return (this.status ?? 0) >= 500 && ![501, 503].includes(this.status!);
   }
 
   /** Whether the same call may succeed later. */
