@@ -9,6 +9,7 @@ import { initialParameters } from "../model/parameters.ts";
 import { modelConfigOf } from "../rl/base.ts";
 import { methods, seedsOf, trainConfig, worldOf } from "../rl/config.ts";
 import { methodOf } from "../rl/methods/mod.ts";
+import { localTrainer } from "../rl/policy_trainer.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { startState } from "../rl/state.ts";
 import { currentDevice, setDevice } from "../tensor/mod.ts";
@@ -44,6 +45,7 @@ async function measure(method: (typeof methods)[number]) {
     task: world,
     policy,
     sampler: localSampler(policy),
+    trainer: localTrainer(policy, state.optimizer),
     base,
     optimizer: state.optimizer,
     memory: state.memory,

@@ -3,8 +3,8 @@
 import type { ModelConfig } from "../model/config.ts";
 import type { Lora } from "../model/lora.ts";
 import type { ParameterTree } from "../model/parameters.ts";
-import { sample } from "../model/sample.ts";
 import { sequenceLogProbs } from "../model/score.ts";
+import { localSampler, type Sampler } from "./engines/sampler.ts";
 import type { Judge } from "./judge/judge.ts";
 import type { Task, TaskQuestion } from "./task.ts";
 
@@ -13,7 +13,11 @@ export interface Model {
   readonly config: ModelConfig;
   /** Adapters that are trained in place of the parameters, which hold the merged weights. */
   readonly lora?: Lora | undefined;
+  /** Answers where the weights are elsewhere: a server trains them, and `parameters` has none. */
+  readonly sampler?: Sampler | undefined;
 }
+
+const samplerOf = (model: Model): Sampler => model.sampler ?? localSampler(model);
 
 /** What every measurement is given. */
 export interface Asked<T extends Task = Task> {
@@ -32,7 +36,7 @@ export interface GreedyAnswer {
 /** The model's one most likely answer to each question, decoded greedily. */
 export async function greedyAnswers(asked: Asked): Promise<GreedyAnswer[]> {
   const { task, questions, judge } = asked;
-  const { tokens } = await sample(asked.model.parameters, asked.model.config, prompts(questions), {
+  const { tokens } = await samplerOf(asked.model).sample(prompts(questions), {
     maxNewTokens: asked.maxNewTokens,
     temperature: 0,
     stopTokens: task.stopTokens,
@@ -70,7 +74,7 @@ export async function eachSampled(
   const { samples, temperature, seed, step } = options;
   for (let from = 0; from < questions.length; from += CHUNK) {
     const some = questions.slice(from, from + CHUNK);
-    const { tokens, finished } = await sample(model.parameters, model.config, prompts(some), {
+    const { tokens, finished } = await samplerOf(model).sample(prompts(some), {
       ...{ maxNewTokens, samplesPerPrompt: samples, temperature },
       stopTokens: task.stopTokens,
       ...{ seed, step },
@@ -146,9 +150,7 @@ export async function storedFacts({
 }: Asked): Promise<boolean[] | undefined> {
   if (stored === undefined) return undefined;
   const longest = Math.max(1, ...questions.flatMap(({ answers }) => answers.map((a) => a.length)));
-  const { tokens } = await sample(
-    model.parameters,
-    model.config,
+  const { tokens } = await samplerOf(model).sample(
     questions.map((question) => stored.prompt(question)),
     { maxNewTokens: longest + 1, temperature: 0, stopTokens: [stored.stopToken] },
   );

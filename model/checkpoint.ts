@@ -111,21 +111,31 @@ export function loadModel(folder: string, options: LoadOptions = {}): Model {
 
 /** loadModel without the weights' values; the caller closes `weights`. */
 export function openModel(folder: string): Omit<Model, "parameters"> & { weights: Weights } {
-  if (!existsSync(folder)) throw new UserError(`there is no model folder ${folder}`);
-  const configPath = join(folder, "config.json");
-  const config = parseConfig(readJson(configPath), configPath);
+  const config = readConfig(folder);
   const weights = openWeights(folder);
   try {
     requireTensors(weights, config);
-    const tokenizer = existsSync(join(folder, "tokenizer.json"))
-      ? loadTokenizer(folder)
-      : undefined;
-    return { config, weights, tokenizer };
+    return { config, weights, tokenizer: tokenizerIn(folder) };
   } catch (error) {
     weights.close();
     throw error;
   }
 }
+
+/** What a folder says of a model whose weights are elsewhere. */
+export const describeModel = (folder: string): Omit<Model, "parameters"> => ({
+  config: readConfig(folder),
+  tokenizer: tokenizerIn(folder),
+});
+
+function readConfig(folder: string): ModelConfig {
+  if (!existsSync(folder)) throw new UserError(`there is no model folder ${folder}`);
+  const path = join(folder, "config.json");
+  return parseConfig(readJson(path), path);
+}
+
+const tokenizerIn = (folder: string): Tokenizer | undefined =>
+  existsSync(join(folder, "tokenizer.json")) ? loadTokenizer(folder) : undefined;
 
 /** A parameter tree as a safetensors file (as F32), `prefix` before each name. */
 export async function treeFile(tree: ParameterTree, prefix = ""): Promise<Uint8Array> {

@@ -112,12 +112,22 @@ export function parameter(tree: ParameterTree, name: string): Tensor {
   return found;
 }
 
+type Sizes = ReadonlyMap<string, { readonly size: number }>;
+
+/** What a model's tree would hold, wherever its weights are. */
+export const parameterSizes = (config: ModelConfig): Sizes =>
+  new Map(
+    [...parameterShapes(config)].map(([name, shape]) => {
+      return [name, { size: shape.reduce((a, b) => a * b, 1) }];
+    }),
+  );
+
 /** How many numbers the tree holds; a tied head counts once. */
-export const parameterCount = (tree: ParameterTree): number =>
+export const parameterCount = (tree: Sizes): number =>
   [...tree.values()].reduce((total, t) => total + t.size, 0);
 
 /** Those that one token meets: of a mixture, only the experts that it goes to. */
-export function activeParameterCount(tree: ParameterTree, config: ModelConfig): number {
+export function activeParameterCount(tree: Sizes, config: ModelConfig): number {
   const { experts } = factsOf(config);
   if (experts === null) return parameterCount(tree);
   const inExperts = [...tree].filter(([name]) => name.includes(".mlp.experts."));

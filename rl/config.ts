@@ -27,6 +27,7 @@ import {
 import { model, modelProblems, shapingSettings } from "./model_config.ts";
 import { recipeNames } from "./recipes.ts";
 import { sampler, samplerProblems } from "./sampler_config.ts";
+import { trainer, trainerProblems } from "./trainer_config.ts";
 
 export const presetNames = [
   "smoke",
@@ -193,6 +194,7 @@ export const trainShape = z.strictObject({
   rewardNoise: rewardNoise.prefault({}),
   judge,
   sampler,
+  trainer,
   evaluate: evaluate.prefault({}),
   checkpoint: checkpoint.prefault({}),
   track: track.prefault({}),
@@ -250,6 +252,7 @@ export function contradictions(config: TrainConfig): string[] {
     ...(config.data ? [] : scheduleProblems(config)),
     ...judgeProblems(config),
     ...samplerProblems(config),
+    ...trainerProblems(config),
   ];
 }
 

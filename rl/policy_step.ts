@@ -34,6 +34,7 @@ export interface PolicySettings extends PolicyLossForm {
 
 export interface PolicyReport {
   readonly loss: number;
+  /** NaN: a server that trains does not say. */
   readonly gradNorm: number;
   /** Share of trained tokens whose ratio was clipped from below and from above. */
   readonly clippedLow: number;
@@ -60,21 +61,14 @@ export async function policyStep(
   const update = await policyUpdate(policy, optimizer, micros, learningRate, (micro) =>
     microLoss(policy, micro, settings, reference),
   );
-  const sums = { low: 0, high: 0, largest: 0, moved: 0, kl: 0, entropy: 0, tokens: 0 };
+  const whole = settings.ratioLevel === "sequence";
+  const logRatios: number[][] = [];
+  const sums = { kl: 0, entropy: 0, tokens: 0 };
   update.observed.forEach(([ratios, kls, entropies], m) => {
     const micro = micros[m]!;
-    micro.forEach(({ advantages, count, tokens }, i) => {
-      const whole = settings.ratioLevel === "sequence";
-      const logs = whole ? tokens.map(() => ratios![i]!) : tokensOf(ratios!, micro, i);
-      logs.forEach((log, t) => {
-        const ratio = Math.exp(log);
-        const advantage = advantages[t]!;
-        if (advantage < 0 && ratio < 1 - settings.clipLow) sums.low += count;
-        if (advantage > 0 && ratio > 1 + settings.clipHigh) sums.high += count;
-        sums.largest = Math.max(sums.largest, Math.abs(log));
-        sums.moved += count * (ratio - 1 - log);
-        sums.tokens += count;
-      });
+    micro.forEach(({ count, tokens }, i) => {
+      logRatios.push(whole ? tokens.map(() => ratios![i]!) : tokensOf(ratios!, micro, i));
+      sums.tokens += count * tokens.length;
       const total = (values: ArrayLike<number>) =>
         count * tokensOf(values, micro, i).reduce((a, b) => a + b, 0);
       if (reference) sums.kl += total(kls!);
@@ -83,11 +77,35 @@ export async function policyStep(
   });
   const share = (n: number): number => (sums.tokens === 0 ? 0 : n / sums.tokens);
   return {
-    ...{ loss: update.loss, gradNorm: update.gradNorm, maxLogRatio: sums.largest },
-    ...{ clippedLow: share(sums.low), clippedHigh: share(sums.high) },
-    approximateKl: share(sums.moved),
+    ...{ loss: update.loss, gradNorm: update.gradNorm },
+    ...ratioFigures(micros.flat(), logRatios, settings),
     kl: reference ? share(sums.kl) : null,
     entropy: settings.entropyCoefficient > 0 ? share(sums.entropy) : null,
+  };
+}
+
+/** How far the ratios are from 1. `logRatios` has log ρ of each token of each answer. */
+export function ratioFigures(
+  answers: readonly PolicyAnswer[],
+  logRatios: readonly (readonly number[])[],
+  { clipLow, clipHigh }: Pick<PolicySettings, "clipLow" | "clipHigh">,
+): Pick<PolicyReport, "clippedLow" | "clippedHigh" | "maxLogRatio" | "approximateKl"> {
+  const sums = { low: 0, high: 0, largest: 0, moved: 0, tokens: 0 };
+  answers.forEach(({ advantages, count }, i) => {
+    logRatios[i]!.forEach((log, t) => {
+      const ratio = Math.exp(log);
+      const advantage = advantages[t]!;
+      if (advantage < 0 && ratio < 1 - clipLow) sums.low += count;
+      if (advantage > 0 && ratio > 1 + clipHigh) sums.high += count;
+      sums.largest = Math.max(sums.largest, Math.abs(log));
+      sums.moved += count * (ratio - 1 - log);
+      sums.tokens += count;
+    });
+  });
+  const share = (n: number): number => (sums.tokens === 0 ? 0 : n / sums.tokens);
+  return {
+    ...{ clippedLow: share(sums.low), clippedHigh: share(sums.high) },
+    ...{ maxLogRatio: sums.largest, approximateKl: share(sums.moved) },
   };
 }
 

@@ -132,7 +132,7 @@ export interface SamplerParts {
 export function openSampler({ config, dir, task, policy, print }: SamplerParts): StepSampler {
   const settings = config.sampler;
   if (settings?.engine === undefined) {
-    const sampler = localSampler(policy);
+    const sampler = policy.sampler ?? localSampler(policy);
     return { sampler, prepare: async () => {}, async [Symbol.asyncDispose]() {} };
   }
   const engine = engines[settings.engine];
@@ -194,7 +194,11 @@ async function makeWhole(folder: string, write: (temporary: string) => Promise<v
 }
 
 /** Ids that our model doesn't have come of another model, or another tokenizer's. */
-function requireVocabulary(tokens: readonly number[][], { config }: Model, engine: string): void {
+export function requireVocabulary(
+  tokens: readonly number[][],
+  { config }: Pick<Model, "config">,
+  engine: string,
+): void {
   const unknown = tokens.flat().find((id) => id >= config.vocab_size);
   if (unknown === undefined) return;
   throw new UserError(

@@ -17,6 +17,20 @@ import { disposePolicy, policyOf } from "./state.ts";
 export const selectionLevel = ({ train, evaluate }: TrainConfig): number =>
   0.05 / Math.ceil(train.steps / evaluate.every);
 
+/** How to come by weights of a run. A server holds one model: what was asked for before is gone. */
+export interface WeightsOfRun {
+  /** Before training. */
+  base(): Promise<Model>;
+  /** Of a checkpoint; the caller frees what is not the base's. */
+  at(checkpoint: string): Promise<Model>;
+}
+
+/** In this process. */
+export const localWeights = (config: TrainConfig, base: Model): WeightsOfRun => ({
+  base: async () => base,
+  at: async (checkpoint) => policyOf(config, base, checkpoint),
+});
+
 export interface Choice {
   readonly model: Model;
   /** Step of the chosen checkpoint; 0: the base model. */
@@ -35,22 +49,26 @@ export interface Choice {
  * checkpoints is above its start by luck alone: without the test, a run that learned nothing would
  * end with weights that were moved at random. No held-out question plays a part.
  */
-export async function choose(run: Run<TrainConfig>, task: Task, base: Model): Promise<Choice> {
+export async function choose(
+  run: Run<TrainConfig>,
+  task: Task,
+  { base, at }: WeightsOfRun,
+): Promise<Choice> {
   const { config } = run;
   const correct = async (model: Model): Promise<boolean[]> => {
     const questions = validationQuestions(task, config);
     const answers = await greedyAnswers(asking(model, task, questions, config));
     return answers.map((answer: GreedyAnswer) => answer.correct);
   };
-  const keepBase = { model: base, step: 0, dispose: () => {} };
+  const keepBase = async () => ({ model: await base(), step: 0, dispose: () => {} });
   const best = bestCheckpoint(run.checkpoints);
-  const before = await correct(base);
+  const before = await correct(await base());
   if (best === null || best.step === 0) {
     const accuracy = { base: shareOf(before), best: shareOf(before) };
-    return { ...keepBase, validation: mcnemar([], []), accuracy };
+    return { ...(await keepBase()), validation: mcnemar([], []), accuracy };
   }
   readCheckpoint(best.path); // verifies its checksums
-  const model = policyOf(config, base, best.path);
+  const model = await at(best.path);
   const after = await correct(model);
   const validation = mcnemar(before, after);
   const accuracy = { base: shareOf(before), best: shareOf(after) };
@@ -59,7 +77,7 @@ export async function choose(run: Run<TrainConfig>, task: Task, base: Model): Pr
     return { model, step: best.step, validation, accuracy, dispose };
   }
   dispose();
-  return { ...keepBase, validation, accuracy };
+  return { ...(await keepBase()), validation, accuracy };
 }
 
 const shareOf = (flags: readonly boolean[]): number =>

@@ -8,7 +8,7 @@ import { type PromptTokens, promptFormOf, promptTokens } from "../eval/prompt_to
 import { count } from "../eval/table.ts";
 import type { Task } from "../eval/task.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
-import { loadModel } from "../model/checkpoint.ts";
+import { describeModel, loadModel } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { hashOfFiles } from "../model/hash_files.ts";
 import { progressLine } from "../model/progress_line.ts";
@@ -24,7 +24,7 @@ import { UserError } from "./user_error.ts";
 
 export interface Source {
   readonly task: Task;
-  /** The model before training; the caller frees it. */
+  /** The model before training, without weights where a server trains; the caller frees it. */
   readonly base: Model;
   /** Where both come from, for the header of a run. */
   readonly lines: readonly string[];
@@ -51,9 +51,9 @@ const INDENT = "             ";
 
 async function openData(config: TrainConfig, data: DataSettings, progress: Progress) {
   // The model first: where its folder is wrong, no file has been read for nothing.
-  const { tokenizer, ...model } = loadModel(data.model, {
-    onProgress: progressLine(`reading ${data.model}`),
-  });
+  const { tokenizer, ...model } = config.trainer
+    ? { ...describeModel(data.model), parameters: new Map() }
+    : loadModel(data.model, { onProgress: progressLine(`reading ${data.model}`) });
   const print = (text: string) => progress.print(text);
   return { ...(await openQuestions(config, data, { ...model, tokenizer }, print)), base: model };
 }

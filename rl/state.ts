@@ -19,6 +19,7 @@ import { seedsOf, type TrainConfig } from "./config.ts";
 import type { Memory } from "./methods/method.ts";
 import { methodOf } from "./methods/mod.ts";
 import { optimizerOf } from "./optimizers.ts";
+import type { HeldTrainer } from "./policy_trainer.ts";
 import type { Run } from "./run.ts";
 import { UserError } from "./user_error.ts";
 
@@ -50,6 +51,8 @@ export async function checkpointFiles(
   state: TrainState,
   /** Name of the base model, for the adapters' file. */
   base: string | null,
+  /** Has the weights where this process doesn't. */
+  held?: HeldTrainer,
 ): Promise<Record<string, Uint8Array>> {
   const { step, bestScore, sinceBest, firstSolved, memory } = state;
   const counters = {
@@ -63,16 +66,21 @@ export async function checkpointFiles(
   for (const [name, tree] of memory.trees) more[treeName(name)] = await treeFile(tree);
   for (const [name, own] of memory.optimizers) more[optimizerName(name)] = await optimizerFile(own);
   return {
-    ...(model.lora
-      ? await adapterFiles(model.lora, base)
-      : await modelFiles({ ...model, tokenizer: task.tokenizer })),
+    ...(held
+      ? await held.checkpointFiles(step)
+      : {
+          ...(model.lora
+            ? await adapterFiles(model.lora, base)
+            : await modelFiles({ ...model, tokenizer: task.tokenizer })),
+          [OPTIMIZER]: await optimizerFile(state.optimizer),
+        }),
     ...more,
-    [OPTIMIZER]: await optimizerFile(state.optimizer),
     [STATE]: new TextEncoder().encode(JSON.stringify(counters)),
   };
 }
 
-function freshState(config: TrainConfig, base: Model, policy: Model): TrainState {
+/** The state before the first step. */
+export function freshState(config: TrainConfig, base: Model, policy: Model): TrainState {
   return {
     step: 0,
     optimizer: optimizerOf(config, policy.lora?.adapters ?? policy.parameters),
@@ -128,28 +136,31 @@ export function restore(
   if (info === null) return startState(run.config, base);
   const policy = policyOf(run.config, base, info.path);
   const state = freshState(run.config, base, policy);
-  const counters = readCheckpoint(info.path).contents[STATE];
-  if (counters === undefined) {
-    throw new UserError(`${info.path} has no ${STATE}: it can't be resumed`);
-  }
   loadOptimizer(join(info.path, OPTIMIZER), state.optimizer);
   const { memory } = state;
   for (const [name, tree] of memory.trees) loadTree(join(info.path, treeName(name)), tree);
   for (const [name, own] of memory.optimizers) {
     loadOptimizer(join(info.path, optimizerName(name)), own);
   }
-  const { step, bestScore, sinceBest, firstSolved, numbers } = JSON.parse(
-    new TextDecoder().decode(counters),
-  );
+  return { policy, state: countedState(info.path, state) };
+}
+
+/** The state with the counters that a checkpoint holds. */
+export function countedState(checkpoint: string, { optimizer, memory }: TrainState): TrainState {
+  const { step, bestScore, sinceBest, firstSolved, numbers } = checkpointJson(checkpoint, STATE);
   for (const [name, value] of numbers) memory.numbers.set(name, value);
   return {
-    policy,
-    state: {
-      ...{ step, sinceBest, optimizer: state.optimizer, memory },
-      bestScore: bestScore ?? Number.NEGATIVE_INFINITY,
-      firstSolved: new Map(firstSolved),
-    },
+    ...{ step, sinceBest, optimizer, memory },
+    bestScore: bestScore ?? Number.NEGATIVE_INFINITY,
+    firstSolved: new Map(firstSolved),
   };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a file that we wrote, with its checksum
+export function checkpointJson(checkpoint: string, name: string): any {
+  const file = readCheckpoint(checkpoint).contents[name];
+  if (file !== undefined) return JSON.parse(new TextDecoder().decode(file));
+  throw new UserError(`${checkpoint} has no ${name}: it can't be resumed`);
 }
 
 /** Frees the optimizer and all that the method carries; the policy stays. */

@@ -4,9 +4,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { greedyAnswers } from "../eval/accuracy.ts";
+import type { Tinker } from "../eval/engines/tinker.ts";
 import { count } from "../eval/table.ts";
 import type { TaskQuestion } from "../eval/task.ts";
-import { activeParameterCount, parameterCount } from "../model/parameters.ts";
+import { activeParameterCount, parameterCount, parameterSizes } from "../model/parameters.ts";
+import { bestCheckpoint } from "./checkpoints.ts";
 import { seedsOf, type TrainConfig } from "./config.ts";
 import { chooseDevice } from "./device.ts";
 import { accessibilityOfTraining, asking, type BaseMeasurement, measure } from "./evaluate.ts";
@@ -19,10 +21,11 @@ import { requireEngine } from "./remote_sampler.ts";
 import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
-import { choose } from "./select.ts";
+import { choose, localWeights } from "./select.ts";
 import { openSource, type Source } from "./source.ts";
 import { disposePolicy, disposeState, restore } from "./state.ts";
 import { trainingQuestions } from "./strata.ts";
+import { addressOf, heldRun, openServer } from "./tinker_trainer.ts";
 import { trackersOf } from "./tracking.ts";
 import { trainPolicy } from "./trainer.ts";
 import { keepTuned } from "./tuned.ts";
@@ -41,15 +44,19 @@ async function main(): Promise<void> {
   // it comes after the folder, which may be refused.
   const real = config.data && (await openSource(config, progress, interrupt));
   if (real) await requireEngine(config, real.task, (text) => progress.print(text));
+  using server = await openServer(config, (text) => progress.print(text));
   using run = openFolder(resolved);
   const source = real ?? (await openSource(config, progress, interrupt));
-  await train({ run, resumed: resume !== null, source, progress, interrupt, started });
+  const resumed = resume !== null;
+  await train({ run, resumed, source, server, progress, interrupt, started });
 }
 
 interface Work {
   readonly run: Run<TrainConfig>;
   readonly resumed: boolean;
   readonly source: Source;
+  /** Where the model is trained; undefined: in this process. */
+  readonly server: Tinker | undefined;
   readonly progress: Progress;
   readonly interrupt: Interrupt;
   /** When the command began, pre-training included. */
@@ -62,13 +69,15 @@ function openFolder({ config, out, resume }: ResolvedRun): Run<TrainConfig> {
 
 /** Question: does training recall of some facts raise recall of others? Top to bottom. */
 async function train(work: Work): Promise<void> {
-  const { run, resumed, source, progress, interrupt, started } = work;
+  const { run, resumed, source, server, progress, interrupt, started } = work;
   const { config } = run;
 
   // 1. Questions of which training, validation and test share no entity, and a base model.
-  const { task, base } = source;
+  const { task } = source;
   requireSameFiles(run, resumed, source);
-  const params = parameterCount(base.parameters);
+  const held = server && (await heldRun(server, run, resumed, source.base));
+  const base = held?.policy ?? source.base;
+  const params = parameterCount(parameterSizes(base.config));
   const header = headerOf(config, source);
   progress.print(`${header.join("\n")}\n`);
 
@@ -79,7 +88,7 @@ async function train(work: Work): Promise<void> {
   }));
 
   // 3. Reinforcement on the training half.
-  const { policy, state } = restore(run, resumed, base);
+  const { policy, state, trainer } = held ?? { ...restore(run, resumed, base), trainer: undefined };
   const tracker = await trackersOf(run, (text) => progress.print(text));
   const asked = questionsOf(task, config, "train");
   const seed = seedsOf(config).rl;
@@ -88,23 +97,25 @@ async function train(work: Work): Promise<void> {
     const { stratum } = config.train;
     progress.print(`training on ${questions.length} of ${asked.length} questions: ${stratum}`);
   }
-  const training = { run, task, questions, policy, base, state, progress, interrupt, tracker };
-  const finished = await trainPolicy(training).finally(() => tracker.finish());
+  const shared = { run, task, questions, policy, base, state, trainer };
+  const finished = await trainPolicy({ ...shared, progress, interrupt, tracker }).finally(() =>
+    tracker.finish(),
+  );
   disposeState(state);
   if (!finished) {
     throw new UserError(`stopped at step ${state.step}; continue with --resume ${run.dir}`);
   }
 
-  // 4. The weights that validation chose, on entities that training never saw.
-  const chosen = await choose(run, task, base);
-  const after = await measure(chosen.model, task, config, progress, "after");
-  // The last step's weights too: reported beside the chosen ones, never used.
+  // 4. The last step's weights: reported beside the chosen ones, never used.
   const right = async (questions: readonly TaskQuestion[]): Promise<boolean[]> =>
     (await greedyAnswers(asking(policy, task, questions, config))).map(({ correct }) => correct);
   const lastStep = {
     heldOut: await right(questionsOf(task, config, "test")),
     trained: await right(measuredTraining(task, config)),
   };
+  // The weights that validation chose, on entities that training never saw.
+  const chosen = await choose(run, task, held?.weights ?? localWeights(config, base));
+  const after = await measure(chosen.model, task, config, progress, "after");
   chosen.dispose();
   disposePolicy(policy);
 
@@ -137,7 +148,8 @@ function headerOf(config: TrainConfig, { base, lines }: Source): string[] {
   const { model_type, hidden_size, num_hidden_layers, num_attention_heads } = base.config;
   const family = model_type.replace("_", "");
   const { num_experts: experts, num_experts_per_tok: perToken } = base.config;
-  const active = activeParameterCount(base.parameters, base.config);
+  const sizes = parameterSizes(base.config);
+  const active = activeParameterCount(sizes, base.config);
   const mixture =
     experts === undefined
       ? ""
@@ -146,7 +158,7 @@ function headerOf(config: TrainConfig, { base, lines }: Source): string[] {
     `preset       ${config.preset}, seed ${config.seed}, method ${config.method}, reward ${config.reward}` +
       (config.train.labels === "gold" ? "" : `, ${config.train.labels} labels`),
     ...lines,
-    `model        ${count(parameterCount(base.parameters))} parameters: ` +
+    `model        ${count(parameterCount(sizes))} parameters: ` +
       `${family === "llama" ? "" : `${family}, `}${num_hidden_layers} layers of width ` +
       `${hidden_size}, ${num_attention_heads} heads${mixture}`,
     ...methodOf(config).mathematics(config),
@@ -175,6 +187,10 @@ async function tunedText(
 ): Promise<string> {
   if (step === 0) {
     return `no checkpoint was better than the model itself; the last one is in ${run.checkpoints}`;
+  }
+  if (run.config.trainer !== undefined) {
+    const path = addressOf(bestCheckpoint(run.checkpoints)!.path);
+    return `tuned weights: ${path} on the server (${run.config.trainer.url})`;
   }
   const folder = await keepTuned(run, base, task.tokenizer);
   return `tuned model: ${folder} (bun run model/generate.ts --model ${folder} --prompt …)`;

@@ -13,6 +13,7 @@ import { engineMismatch, mismatchMetrics } from "./importance.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { openReward } from "./judge_reward.ts";
 import { methodOf } from "./methods/mod.ts";
+import { type HeldTrainer, localTrainer } from "./policy_trainer.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOf, validationQuestions } from "./questions.ts";
 import { openSampler } from "./remote_sampler.ts";
@@ -32,6 +33,8 @@ export interface Training {
   /** Where training started: the reference of a KL penalty. */
   readonly base: Model;
   readonly state: TrainState;
+  /** A server that trains; absent: this process. */
+  readonly trainer?: HeldTrainer | undefined;
   readonly progress: Progress;
   readonly interrupt: Interrupt;
   readonly tracker: Tracker;
@@ -50,8 +53,9 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   const print = (text: string) => progress.print(text);
   await using answering = openSampler({ ...training, config, dir: run.dir, print });
   const { sampler } = answering;
-  const shared = { ...training, config, sampler, questions, seed };
   const { optimizer, memory } = state;
+  const trainer = training.trainer ?? localTrainer(training.policy, optimizer);
+  const shared = { ...training, config, sampler, trainer, questions, seed };
   using paid = await openReward(config, run.dir, print);
   const { reward } = paid;
   const rows: Metrics[] = run.metrics.rows().filter(({ step }) => (step as number) >= 0);
@@ -67,9 +71,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     const { rollouts, metrics } = await answering
       .prepare(step)
       .then(() => method.step(context))
-      .catch((error: unknown) => {
-        throw stepError(error, run, step);
-      });
+      .catch(stopped(run, step));
     const apart = engineMismatch(rollouts);
     if (apart && step === first) print(`${sampler.name} and we: ${mismatchText(apart)}`);
     // 2. Write down what happened.
@@ -94,7 +96,9 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     if (rollouts.length > 0) run.rollouts.append(...sampleRows(rollouts, step));
     const last = state.step === train.steps;
     const validation =
-      last || state.step % evaluate.every === 0 ? await validated(training, row) : undefined;
+      last || state.step % evaluate.every === 0
+        ? await validated(training, row).catch(stopped(run, step))
+        : undefined;
     if (validation === undefined) record(training, row);
     stage.update(state.step, {
       ...(figures.reward === undefined
@@ -117,18 +121,18 @@ export async function trainPolicy(training: Training): Promise<boolean> {
 }
 
 /** What went wrong in a step, and where to go on from: the checkpoints are whole. */
-function stepError(error: unknown, run: Run<TrainConfig>, step: number): unknown {
-  if (!(error instanceof Error)) return error;
+const stopped = (run: Run<TrainConfig>, step: number) => (error: unknown) => {
+  if (!(error instanceof Error)) throw error;
   const last = latestCheckpoint(run.checkpoints);
   const rest =
     last === null
       ? "no checkpoint was saved yet"
       : `the checkpoint of step ${last.step} is whole: --resume ${run.dir} goes on from it`;
   const told = `step ${step}: ${error.message}; ${rest}`;
-  if (error instanceof UserError) return new UserError(told);
+  if (error instanceof UserError) throw new UserError(told);
   error.message = told;
-  return error;
-}
+  throw error;
+};
 
 /** Measures the validation questions, logs them with `row`, and saves a checkpoint with its score. */
 async function validated(training: Training, row?: Record<string, unknown>) {
@@ -141,7 +145,8 @@ async function validated(training: Training, row?: Record<string, unknown>) {
     ...(row ?? { step: -1 }),
     "validation/accuracy": validation.accuracy,
     "validation/probability": validation.probability,
-    ...(await routerMetrics(policy, validationQuestions(task, run.config))),
+    ...(training.trainer === undefined &&
+      (await routerMetrics(policy, validationQuestions(task, run.config)))),
     ...(run.config.evaluate.curves && (await curvePoints(training))),
   });
   await save(training, validation.score);
@@ -163,9 +168,10 @@ function record({ run, tracker }: Training, row: Metrics): void {
   tracker.log(row);
 }
 
-async function save({ run, task, policy, state }: Training, score: number | null): Promise<void> {
+async function save(training: Training, score: number | null): Promise<void> {
+  const { run, task, policy, state, trainer } = training;
   const { data } = run.config;
-  const files = await checkpointFiles(policy, task, state, data?.model ?? null);
+  const files = await checkpointFiles(policy, task, state, data?.model ?? null, trainer);
   run.saveCheckpoint(state.step, files, { score, keep: run.config.checkpoint.keep });
 }
 

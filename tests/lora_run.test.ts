@@ -13,6 +13,7 @@ import { modelConfigOf } from "../rl/base.ts";
 import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
 import { updatePolicy } from "../rl/methods/grpo.ts";
 import { modelTypes } from "../rl/model_config.ts";
+import { localTrainer } from "../rl/policy_trainer.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { questionsOfStep, rollOut } from "../rl/rollout.ts";
 import { createRun } from "../rl/run.ts";
@@ -47,7 +48,9 @@ async function moved(family: string) {
     const options = { ...config.train, seed: 1, step: number };
     const rollouts = await rollOut(localSampler(policy), world, questions, paid, options);
     const settings = { learningRate: 0.05, reference: undefined };
-    return (await updatePolicy(policy, state.optimizer, rollouts, config, settings))[0]!;
+    return (
+      await updatePolicy(policy, localTrainer(policy, state.optimizer), rollouts, config, settings)
+    )[0]!;
   };
   return { config, world, base, policy, state, questions, step };
 }

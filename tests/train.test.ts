@@ -14,6 +14,7 @@ import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
 import { updatePolicy } from "../rl/methods/grpo.ts";
 import { metricMeanings } from "../rl/metric_docs.ts";
 import { modelTypes } from "../rl/model_config.ts";
+import { localTrainer } from "../rl/policy_trainer.ts";
 import { Progress } from "../rl/progress.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { questionsOfStep, rollOut } from "../rl/rollout.ts";
@@ -156,10 +157,16 @@ describe("a run", () => {
       const paid = rewardOf({ ...config, reward: "random" });
       const options = { ...config.train, groupSize: 4, seed: 1, step: 0 };
       const rollouts = await rollOut(localSampler(trained), world, questions, paid, options);
-      const reports = await updatePolicy(trained, state.optimizer, rollouts, config, {
-        learningRate: 1e-2,
-        reference: undefined,
-      });
+      const reports = await updatePolicy(
+        trained,
+        localTrainer(trained, state.optimizer),
+        rollouts,
+        config,
+        {
+          learningRate: 1e-2,
+          reference: undefined,
+        },
+      );
       assert.equal(reports[0]!.maxLogRatio, 0);
       assert.ok(reports[0]!.gradNorm > 0);
       assert.ok(reports[1]!.maxLogRatio > 1e-4, "after one update the ratio has moved");
@@ -180,7 +187,13 @@ describe("a run", () => {
       step: 0,
     });
     const options = { learningRate: 1, reference: undefined };
-    const [report] = await updatePolicy(policy, state.optimizer, rollouts, config, options);
+    const [report] = await updatePolicy(
+      policy,
+      localTrainer(policy, state.optimizer),
+      rollouts,
+      config,
+      options,
+    );
     assert.deepEqual([report!.loss, report!.gradNorm, state.optimizer.step], [0, 0, 0]);
     for (const [name, t] of policy.parameters) {
       assert.deepEqual(t.dataSync(), base.parameters.get(name)!.dataSync(), name);

@@ -12,6 +12,7 @@ import { hidden } from "../../model/transformer.ts";
 import type { TrainConfig } from "../../rl/config.ts";
 import type { JsonObject } from "../../rl/fields.ts";
 import { methodOf } from "../../rl/methods/mod.ts";
+import { localTrainer } from "../../rl/policy_trainer.ts";
 import { resolveSettings } from "../../rl/resolve.ts";
 import { disposePolicy, disposeState, startState } from "../../rl/state.ts";
 import { type Device, scope, tensor } from "../../tensor/mod.ts";
@@ -110,7 +111,7 @@ export async function runStages(
   stage(config.method === "sft" ? "learn" : "sample");
   await methodOf(config).step({
     ...{ config, task, policy, base, optimizer, memory, questions, reward: { payAll } },
-    sampler: localSampler(policy),
+    ...{ sampler: localSampler(policy), trainer: localTrainer(policy, optimizer) },
     ...{ step: 0, seed: 1, warmth: 1 },
   });
   disposeState(state);

@@ -24,6 +24,7 @@ const served: Rule = ({ config }) =>
 const measured: Rule = () =>
   unused("measured by rl/train.ts; of the tuned model by eval/recall.ts");
 const sampling: Rule = () => unused("of an engine that samples for rl/train.ts");
+const training: Rule = () => unused("of a server that trains for rl/train.ts");
 const worldSets: Rule = () => unused("a question file has no such sets");
 
 const commonRules = {
@@ -85,6 +86,11 @@ const commonRules = {
   "sampler.concurrency": sampling,
   "sampler.timeoutSeconds": sampling,
   "sampler.patienceSeconds": sampling,
+  "trainer.url": training,
+  "trainer.model": training,
+  "trainer.concurrency": training,
+  "trainer.timeoutSeconds": training,
+  "trainer.patienceSeconds": training,
   "evaluate.accessibilitySamples": ({ config: { train } }) =>
     train.stratum === "all"
       ? unused("measured by rl/train.ts; of the tuned model by eval/recall.ts")

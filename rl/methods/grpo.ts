@@ -10,7 +10,6 @@
 
 import type { Model } from "../../eval/accuracy.ts";
 import { mergedWeight } from "../../model/lora.ts";
-import type { Optimizer } from "../../model/optimizer.ts";
 import {
   cloneParameters,
   disposeParameters,
@@ -23,7 +22,8 @@ import { groupAdvantages } from "../advantage.ts";
 import type { TrainConfig } from "../config.ts";
 import { correctionOf, importanceText } from "../importance.ts";
 import { klPenalty } from "../loss.ts";
-import { type PolicyAnswer, type PolicyReport, policyStep } from "../policy_step.ts";
+import type { PolicyAnswer, PolicyReport } from "../policy_step.ts";
+import type { PolicyOptions, Trainer } from "../policy_trainer.ts";
 import { ofDistinct, questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
 import { batchOf, microBatches, miniBatches, weighed } from "../update.ts";
 import { aggregationText, klText, samplingText } from "./mathematics.ts";
@@ -45,7 +45,7 @@ export const grpo: Method = {
   },
 
   async step(context) {
-    const { config, policy, base, optimizer, memory, warmth } = context;
+    const { config, policy, base, trainer, memory, warmth } = context;
     // 1. Ask: some questions, a group of sampled answers to each.
     const { rollouts, asked } = await groups(context);
     // 2. Learn: answers that did better than their group become likelier.
@@ -54,7 +54,7 @@ export const grpo: Method = {
         ? undefined
         : (memory.trees.get(REFERENCE) ?? base.parameters);
     const learningRate = warmth * config.optimizer.learningRate;
-    const updates = await updatePolicy(policy, optimizer, rollouts, config, {
+    const updates = await updatePolicy(policy, trainer, rollouts, config, {
       learningRate,
       reference,
     });
@@ -151,19 +151,13 @@ export function advantagesOf(
   return found.map((a) => (a > 0 === (sign === "positive") ? a : 0));
 }
 
-interface UpdateOptions {
-  readonly learningRate: number;
-  /** Of the KL term; undefined: none. */
-  readonly reference: ParameterTree | undefined;
-}
-
 /** Updates the policy on one batch of rollouts: `epochs` passes of `miniBatches` steps each. */
 export async function updatePolicy(
   policy: Model,
-  optimizer: Optimizer,
+  trainer: Trainer,
   rollouts: readonly Rollout[],
   config: TrainConfig,
-  { learningRate, reference }: UpdateOptions,
+  { learningRate, reference }: PolicyOptions,
 ): Promise<PolicyReport[]> {
   const { grpo, train } = config;
   const inLoss = grpo.klCoefficient > 0 && grpo.klPlacement === "loss" ? reference : undefined;
@@ -197,7 +191,7 @@ export async function updatePolicy(
   for (let epoch = 0; epoch < train.epochs; epoch++) {
     for (const answers of steps) {
       const options = { learningRate, reference: inLoss };
-      reports.push(await policyStep(policy, optimizer, answers, settings, options));
+      reports.push(await trainer.policyStep(answers, settings, options));
     }
   }
   return reports;
@@ -234,11 +228,14 @@ async function klOfRollouts(
 const mean = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0) / Math.max(values.length, 1);
 
+/** null where a server that trains does not say. */
+export const known = (figure: number): number | null => (Number.isNaN(figure) ? null : figure);
+
 /** What the updates of a step looked like, under TRL's names; "first" is the first of them. */
 export function metricsOf(updates: readonly PolicyReport[]): Record<string, number | null> {
   return {
     loss: mean(updates.map((update) => update.loss)),
-    grad_norm: mean(updates.map((update) => update.gradNorm)),
+    grad_norm: known(mean(updates.map((update) => update.gradNorm))),
     "clip_ratio/low_mean": mean(updates.map((update) => update.clippedLow)),
     "clip_ratio/high_mean": mean(updates.map((update) => update.clippedHigh)),
     "ratio/first_log_max": updates[0]?.maxLogRatio ?? 0,

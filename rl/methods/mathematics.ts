@@ -38,6 +38,7 @@ export function samplingText(config: TrainConfig): string[] {
   const then =
     schedule === "constant" ? "constant" : `${schedule} to ${finalFraction * learningRate}`;
   const { engine, url } = config.sampler ?? {};
+  const { trainer } = config;
   const handed = engine === "vllm" ? "the adapters" : "all weights";
   const old = method === "grpo" || method === "ppo" ? "log π_old is computed here; " : "";
   return [
@@ -51,11 +52,18 @@ export function samplingText(config: TrainConfig): string[] {
       : [
           `sampler      ${engine} at ${url}, handed ${handed} before each step; ${old}measured here`,
         ]),
+    ...(trainer === undefined
+      ? []
+      : [
+          `trainer      ${trainer.model} at ${trainer.url}; log π_old is what its sampler says; weights are summed there as given here`,
+        ]),
     `optimizer    ${optimizerText(config)}`,
     ...(lora.rank === 0
       ? []
       : [
-          `adapters     rank ${lora.rank} on ${lora.targets.join(", ")}, W + ${lora.alpha / lora.rank}·B·A`,
+          trainer
+            ? `adapters     rank ${lora.rank}; where, and how scaled, is the server's`
+            : `adapters     rank ${lora.rank} on ${lora.targets.join(", ")}, W + ${lora.alpha / lora.rank}·B·A`,
         ]),
     `rate         ${learningRate} after ${warmup} steps, then ${then}`,
   ];

@@ -5,6 +5,7 @@ import type { Task, TaskQuestion } from "../../eval/task.ts";
 import type { Optimizer } from "../../model/optimizer.ts";
 import type { ParameterTree } from "../../model/parameters.ts";
 import type { TrainConfig } from "../config.ts";
+import type { Trainer } from "../policy_trainer.ts";
 import type { BatchReward, Reward } from "../reward.ts";
 import type { Rollout, RolloutSampler } from "../rollout.ts";
 
@@ -28,6 +29,8 @@ export interface StepContext {
   readonly policy: Model;
   /** What answers in rollouts: the policy as it is before the step. */
   readonly sampler: RolloutSampler;
+  /** What moves the policy's weights. */
+  readonly trainer: Trainer;
   /** Where training started. */
   readonly base: Model;
   readonly optimizer: Optimizer;

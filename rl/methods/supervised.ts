@@ -1,18 +1,10 @@
 /** Fine-tuning on given answers: on gold ones (SFT), or on the policy's own right ones (RFT). */
 
 import type { TaskQuestion } from "../../eval/task.ts";
-import { batchLogProbs } from "../../model/score.ts";
-import { type Aggregation, weightedSum } from "../aggregate.ts";
+import type { Aggregation } from "../aggregate.ts";
 import { questionsOfStep, type Rollout, rollOut } from "../rollout.ts";
-import {
-  type Answer,
-  batchOf,
-  microBatches,
-  miniBatches,
-  policyUpdate,
-  weighed,
-  weightsOf,
-} from "../update.ts";
+import { type Answer, miniBatches, weighed } from "../update.ts";
+import { known } from "./grpo.ts";
 import { aggregationText, samplingText } from "./mathematics.ts";
 import { emptyMemory, type Method, type StepContext } from "./method.ts";
 
@@ -98,10 +90,10 @@ export function rightAnswers(
 
 /** Steps on the mean -log π of the answers; with none of them nothing moves. */
 async function imitate(
-  { config, policy, optimizer, warmth }: StepContext,
+  { config, trainer, warmth }: StepContext,
   given: readonly Given[],
   aggregation: Aggregation,
-): Promise<Record<string, number>> {
+): Promise<Record<string, number | null>> {
   const { train } = config;
   const { temperature } = train;
   const learningRate = warmth * config.optimizer.learningRate;
@@ -119,17 +111,8 @@ async function imitate(
   const [losses, norms]: [number[], number[]] = [[], []];
   for (let epoch = 0; epoch < train.epochs; epoch++) {
     for (const answers of steps) {
-      const { loss, gradNorm } = await policyUpdate(
-        policy,
-        optimizer,
-        microBatches(answers, policy),
-        learningRate,
-        (micro) => {
-          const batch = batchOf(micro);
-          const logProbs = batchLogProbs(policy.parameters, policy.config, batch, { temperature });
-          return { loss: weightedSum(logProbs.neg(), weightsOf(micro, batch)), observed: [] };
-        },
-      );
+      const options = { temperature, learningRate };
+      const { loss, gradNorm } = await trainer.imitationStep(answers, options);
       losses.push(loss);
       norms.push(gradNorm);
     }
@@ -137,5 +120,5 @@ async function imitate(
   const mean = (values: readonly number[]) =>
     values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
   const tokens = given.reduce((total, answer) => total + answer.tokens.length, 0);
-  return { loss: mean(losses), grad_norm: mean(norms), num_tokens: tokens };
+  return { loss: mean(losses), grad_norm: known(mean(norms)), num_tokens: tokens };
 }

@@ -17,7 +17,7 @@ import { type MockEngine, type MockModel, sglangEngine, vllmEngine } from "./moc
 import { type MockServer, mockServer, type Script } from "./mock_server.ts";
 import { questionLines, wordModel } from "./word_model.ts";
 
-const STOP = 2;
+export const STOP = 2;
 export const GROUP = 8;
 
 const quick = { patienceSeconds: 20, timeoutSeconds: 2 };
@@ -33,9 +33,10 @@ export const engines = {
 export type Kind = keyof typeof engines;
 
 /** The draws that a local run would make where an engine is asked with a request's seed. */
-function drawsOf(seed: number, samplesPerRequest: number) {
+export function drawsOf(seed: number, samplesPerRequest: number) {
   const known = new Map<number, { seed: number; step: number; promptIds: number[] }>();
-  for (let step = 0; step < 8; step++) {
+  // Steps, and their second rounds.
+  for (const step of [0, 1e7].flatMap((round) => [0, 1, 2, 3, 4, 5, 6, 7].map((s) => round + s))) {
     for (let row = 0; row < 6 * GROUP; row += samplesPerRequest) {
       const promptIds = [row / samplesPerRequest];
       known.set(requestSeed(seed, step, row), { seed, step, promptIds });

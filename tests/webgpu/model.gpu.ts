@@ -14,6 +14,7 @@ import { modelConfigOf } from "../../rl/base.ts";
 import { methods, trainConfig, worldOf } from "../../rl/config.ts";
 import { updatePolicy } from "../../rl/methods/grpo.ts";
 import { methodOf } from "../../rl/methods/mod.ts";
+import { localTrainer } from "../../rl/policy_trainer.ts";
 import { rewardOf } from "../../rl/reward.ts";
 import type { Rollout } from "../../rl/rollout.ts";
 import { startState } from "../../rl/state.ts";
@@ -183,13 +184,9 @@ gpuTest("a GRPO step moves the weights as on wasm", async (device) => {
   const run = async (parameters: Map<string, Tensor>) => {
     using optimizer = new AdamW(parameters, { clipNorm: 1 });
     const options = { learningRate: 1e-3, reference: undefined };
-    const reports = await updatePolicy(
-      { parameters, config },
-      optimizer,
-      rollouts,
-      settings,
-      options,
-    );
+    const policy = { parameters, config };
+    const trainer = localTrainer(policy, optimizer);
+    const reports = await updatePolicy(policy, trainer, rollouts, settings, options);
     return { reports, weights: await valuesOf(parameters) };
   };
   const [mine, truth] = [await on(device, run), await on(wasm, run)];
@@ -219,7 +216,7 @@ gpuTest("a step of every method moves the weights as on wasm", async (device) =>
       const { optimizer, memory } = state;
       const report = await methodOf(settings).step({
         ...{ config: settings, task: world, policy, base, optimizer, memory, warmth: 1 },
-        sampler: localSampler(policy),
+        ...{ sampler: localSampler(policy), trainer: localTrainer(policy, optimizer) },
         ...{ questions: world.questions("train"), reward: rewardOf(settings), step: 0, seed: 1 },
       });
       return { report, weights: await valuesOf(policy.parameters) };
