@@ -1,6 +1,7 @@
 /** An optimizer step of a policy-gradient method, and what it looked like. */
 
 import type { Model } from "../eval/accuracy.ts";
+import type { Mismatch } from "../eval/engines/mismatch.ts";
 import type { Optimizer } from "../model/optimizer.ts";
 import type { ParameterTree } from "../model/parameters.ts";
 import { batchLogProbs, batchScores } from "../model/score.ts";
@@ -47,6 +48,8 @@ export interface PolicyReport {
   readonly kl: number | null;
   /** Mean entropy of a token's distribution; null where none is asked for. */
   readonly entropy: number | null;
+  /** What sampled against what trains, where a server does both by engines of their own. */
+  readonly mismatch?: Mismatch;
 }
 
 /** One step on Σ weight · (losses - c·entropy); `reference` undefined: no KL term. */

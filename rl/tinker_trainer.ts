@@ -2,6 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { Model } from "../eval/accuracy.ts";
+import { mismatch } from "../eval/engines/mismatch.ts";
 import type { Sampler } from "../eval/engines/sampler.ts";
 import { openTinker, type Tinker } from "../eval/engines/tinker.ts";
 import { OperationFailed } from "../eval/engines/tinker_calls.ts";
@@ -165,6 +166,10 @@ function stepsOn(
         gradNorm: await step(learningRate),
         ...ratioFigures(answers, logRatios, settings),
         ...unknown,
+        mismatch: mismatch(
+          now,
+          answers.map(({ old }) => old),
+        ),
       };
     },
     async imitationStep(answers, { learningRate }) {

@@ -14,7 +14,7 @@ import { dryRunText, resolveConfig } from "../rl/resolve.ts";
 import { openRun } from "../rl/run.ts";
 import { choose } from "../rl/select.ts";
 import { openSource } from "../rl/source.ts";
-import { heldRun, openServer } from "../rl/tinker_trainer.ts";
+import { addressOf, heldRun, openServer } from "../rl/tinker_trainer.ts";
 import { commandLine } from "./support/command.ts";
 import { GROUP, never, said, silent, train } from "./support/engine_runs.ts";
 import { BASE } from "./support/mock_tinker.ts";
@@ -35,8 +35,10 @@ describe("weights of a run on a server", () => {
     const { weights: last } = await trainThere(serving, dir, config);
     const kept = (step: number) => join(dir, "checkpoints", `step-00000${step}`);
     const values = (path: string) => {
-      const { state } = JSON.parse(readFileSync(join(path, "trainer.json"), "utf8"));
-      return [...tinker.states.get(state)!.weights].map(([name, v]) => [name, Array.from(v)]);
+      return [...tinker.states.get(addressOf(path))!.weights].map(([name, v]) => [
+        name,
+        Array.from(v),
+      ]);
     };
     const { task, base } = await openSource(config, silent, never);
     assert.equal(base.parameters.size, 0, "its weights are not read");

@@ -135,6 +135,32 @@ describe("training there gives the weights of training here", () => {
   });
 });
 
+test("a sampler that differs from the trainer shows in each step, as an engine's would", async () => {
+  const changes = cases["grpo, token means, std"]!;
+  const off = async (by: number) => {
+    await using serving = await serve({}, (answer) => async (request, i) => {
+      const found = await answer(request, i);
+      const json = "json" in found ? (found.json as { sequences?: { logprobs: number[] }[] }) : {};
+      for (const one of json.sequences ?? []) one.logprobs = one.logprobs.map((x) => x - by);
+      return found;
+    });
+    const config = settings({ ...changes, ...trainerAt(serving.server.url) });
+    return (await trainThere(serving, fresh(), config)).rows;
+  };
+  for (const by of [0, 0.25]) {
+    for (const row of await off(by)) {
+      if (figure(row, "grad_norm") === 0) continue;
+      for (const name of ["mean", "max"]) {
+        const found = figure(row, `sampling/sampling_logp_difference/${name}`);
+        assert.ok(Math.abs(found - by) < 1e-4, `${name}: ${found}`);
+      }
+      const health = row.health as string[];
+      assert.equal(health.includes("engine-mismatch"), by > 0, `${health}`);
+      assert.ok(!health.includes("ratio-off"), `${health}`);
+    }
+  }
+});
+
 /** What goes wrong on the way, one after the other. */
 const faults: readonly Answer[] = [
   { status: 503, json: {} },

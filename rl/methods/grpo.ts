@@ -20,7 +20,7 @@ import { batchLogProbs } from "../../model/score.ts";
 import { noGrad, scope } from "../../tensor/mod.ts";
 import { groupAdvantages } from "../advantage.ts";
 import type { TrainConfig } from "../config.ts";
-import { correctionOf, importanceText } from "../importance.ts";
+import { correctionOf, importanceText, mismatchMetrics } from "../importance.ts";
 import { klPenalty } from "../loss.ts";
 import type { PolicyAnswer, PolicyReport } from "../policy_step.ts";
 import type { PolicyOptions, Trainer } from "../policy_trainer.ts";
@@ -241,6 +241,7 @@ export function metricsOf(updates: readonly PolicyReport[]): Record<string, numb
     "ratio/first_log_max": updates[0]?.maxLogRatio ?? 0,
     approximate_kl: updates.at(-1)?.approximateKl ?? 0,
     kl: updates.at(-1)?.kl ?? null,
+    ...(updates[0]?.mismatch && mismatchMetrics(updates[0].mismatch)),
   };
 }
 
