@@ -70,6 +70,12 @@ export function decisions(source: Source): string {
         `\`${REAL} --lora 16 --sampler.engine vllm --sampler.url http://HOST:8000/v1\``,
       ],
       [
+        "somebody's GPUs behind a Tinker-compatible server",
+        "our loop, rewards and advantages; their training and sampling",
+        `no weights here, so any model that the server has; GRPO and its family, RFT and SFT; not run on such a server`,
+        `\`${REAL} --lora 16 --trainer.url http://HOST:8000 --trainer.model Qwen/Qwen3-0.6B\``,
+      ],
+      [
         `at least ${gpusFor(2 * ENGINE.weights * bytes(SEVEN))} GPU for 7B, ${gpusFor(2 * ENGINE.weights * bytes(MOST))} for 72B, adapters`,
         "TRL with vLLM, by LoRA",
         "bf16 weights once, adapters on them (arithmetic below)",
