@@ -78,6 +78,17 @@ onDevices("reported log-probabilities are the training path's, bit for bit", asy
   assert.deepEqual(scored, got.logProbs);
 });
 
+// Weights of over 1 GiB are not copied: whatever is cached must not hang on the copies.
+onDevices("what is sampled does not depend on copies of the weights", async () => {
+  const { config, parameters } = tinyModel();
+  const settings = { maxNewTokens: 6, samplesPerPrompt: 4, seed: 2, stopTokens: [3] };
+  const [copied, bare] = [true, false].map((packWeights) =>
+    sample(parameters, config, prompts, { ...settings, packWeights }),
+  );
+  assert.deepEqual(await bare, await copied);
+  assert.ok((await bare!).tokens.some((tokens) => tokens.length > 2));
+});
+
 test("they are at the sizes of a real run too, where kernels tile and threads share", async () => {
   const shape = { hidden_size: 96, intermediate_size: 200, vocab_size: 411 };
   const { config, parameters } = tinyModel({ ...shape, initializer_range: 0.1 });
