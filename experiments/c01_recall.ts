@@ -16,6 +16,10 @@ export const experiment: Experiment = {
   title: "Recall of facts that were not trained on",
   question: "Does GRPO on some people's facts raise greedy accuracy on other people's?",
   claims: ["C1"],
+  cautions: [
+    "The size of the gain is a choice of the world (the share of reliable documents), its existence " +
+      "is not: the paper's models start at other rates and gain less.",
+  ],
   runs,
   async analyse(lab) {
     const rows = pool(lab, runs(lab.scale));
@@ -24,7 +28,7 @@ export const experiment: Experiment = {
     const after = meanOf({ id: "recall.after", label: "after" }, rows, (row) => row.after);
     const relative = relativeGain(rows);
     const stored = meanOf(
-      { id: "recall.stored", label: "stored, by a reliable source's sentence" },
+      { id: "recall.stored", label: "ceiling: right after a reliable source's sentence" },
       rows,
       ({ question }) => Number(question.stored),
     );
@@ -35,8 +39,9 @@ export const experiment: Experiment = {
       .map(({ question }) => question);
     return {
       sentences: [
-        `Before training ${quantityText(stored)} of the held-out facts are stored, and ` +
-          `${quantityText(before)} of the first answers are right; after training on other people ` +
+        `Before training the model goes on rightly after a reliable source's sentence for ` +
+          `${quantityText(stored)} of the held-out facts, and answers ${quantityText(before)} of the ` +
+          `questions rightly; after training on other people ` +
           `${quantityText(after)}: ${quantityText(gain)}, ${quantityText(relative)} relative.`,
         `${fixed} questions were repaired and ${broken} broken (McNemar ${pValue(p)}).`,
         `By world: ${spreadText(rows, (row) => row.after - row.before)} points.`,
@@ -83,10 +88,6 @@ export const experiment: Experiment = {
             }),
           })),
         },
-      ],
-      cautions: [
-        "The paper's models lose less to a common myth than this world's: the size of the gain is a " +
-          "choice of the world (share of reliable documents), its existence is not.",
       ],
     };
   },

@@ -16,7 +16,7 @@ import type { LabRun } from "./runs.ts";
 const runs = namesRuns;
 const BUDGET = 32;
 const SAMPLES = 256;
-/** A step that no other measurement draws its samples from. */
+/** A step that no other measurement of a made-up world draws its samples from. */
 const STEP = 4_000_000;
 
 /** By question: the chance that the majority of `budget` samples is right. */
@@ -30,6 +30,11 @@ export const experiment: Experiment = {
   title: "Majority voting",
   question: "How much of RL's gain does a vote over 32 samples of the base model give?",
   claims: ["C5"],
+  again: true,
+  cautions: [
+    "An answer with four names splits its votes among them, in this world as among real aliases; " +
+      "the myth's names split alike.",
+  ],
   runs,
   async analyse(lab) {
     const own = runs(lab.scale).map((settings) => lab.run(settings));
@@ -80,10 +85,6 @@ export const experiment: Experiment = {
             { name: "greedy, after", points: level((row) => row.after), dashed: true },
           ],
         },
-      ],
-      cautions: [
-        "An answer with four names splits its votes among them, in this world as among real aliases; " +
-          "the myth's names split alike.",
       ],
     };
   },

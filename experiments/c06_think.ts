@@ -39,6 +39,16 @@ export const experiment: Experiment = {
   title: "Reciting first",
   question: "Does the base model answer better if it recites what it has read before it answers?",
   claims: ["C6"],
+  cautions: [
+    "The thought here is one recited sentence, in either voice: an analogue of a chain of thought, " +
+      "not reasoning. It helps as far as what is recited is a reliable source's sentence; half of the " +
+      "thoughts that the model read are, which is a setting of this world. Where thoughts are as " +
+      "unreliable as answers, reciting loses.",
+    "What was tried: greedily the likelier of the two voices is recited, and half and half tips " +
+      "to one side. In a small model it tips to the reliable one, and reciting gains 43 % of " +
+      "what GRPO gains (seed 101, experiments/LOG.md); the table says where it tips here.",
+    "With answers of one token a vote is the mode, which is the greedy answer but for noise.",
+  ],
   runs,
   async analyse(lab) {
     const own = runs(lab.scale).map((settings) => lab.run(settings));
@@ -107,16 +117,6 @@ export const experiment: Experiment = {
             },
           ],
         },
-      ],
-      cautions: [
-        "The thought here is one recited sentence, in either voice: an analogue of a chain of thought, " +
-          "not reasoning. It helps as far as what is recited comes from reliable sources: that is a " +
-          "setting of this world (half of the thoughts); where thoughts are as unreliable as answers, " +
-          "reciting loses.",
-        "What was tried: greedily the likelier of the two voices is recited, and half and half tips " +
-          "to one side. In a small model it tips to the reliable one, and reciting gains 43 % of " +
-          "what GRPO gains (seed 101, experiments/LOG.md); the table says where it tips here.",
-        "With answers of one token a vote is the mode, which is the greedy answer but for noise.",
       ],
     };
   },

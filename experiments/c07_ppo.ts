@@ -16,6 +16,10 @@ export const experiment: Experiment = {
   title: "PPO and GRPO",
   question: "Is PPO's held-out accuracy within 3 points of GRPO's at equal numbers of rollouts?",
   claims: ["C7"],
+  cautions: [
+    "No significant difference would not be equivalence: the whole interval has to lie within " +
+      "±3 points, which needs more questions than one small world has.",
+  ],
   runs,
   async analyse(lab) {
     const rowsOf = (method: typeof ppo) => pool(lab, methodRuns(lab.scale, "unknowable", method));
@@ -34,10 +38,6 @@ export const experiment: Experiment = {
       quantities: [difference],
       tables: [],
       figures: [],
-      cautions: [
-        "No significant difference would not be equivalence: the whole interval has to lie within " +
-          "±3 points, which needs more questions than one small world has.",
-      ],
     };
   },
 };

@@ -21,6 +21,10 @@ export const experiment: Experiment = {
   title: "Sizes, families, a mixture of experts",
   question: "Does every size and architecture gain on facts that were not trained on?",
   claims: ["C9"],
+  cautions: [
+    "A ladder that ends at ten million parameters says nothing about 72 billion; a small model that has " +
+      "stored less has less to unlock.",
+  ],
   runs,
   async analyse(lab) {
     const { variants } = lab.scale;
@@ -38,9 +42,16 @@ export const experiment: Experiment = {
     );
     const gains = variants.map((_, i) => gain(i));
     return {
-      sentences: [`The least gain, ${least.label}: ${quantityText(least)}.`],
+      sentences: [
+        `The gain with the lowest bound, ${least.label}: ${quantityText(least)} ` +
+          `(an interval that ${variants.length} looks are paid for).`,
+      ],
       quantities: [
-        { ...least, id: "scale.least", label: `least of ${variants.length}: ${least.label}` },
+        {
+          ...least,
+          id: "scale.least",
+          label: `lowest bound of ${variants.length}: ${least.label}`,
+        },
         ...gains,
       ],
       tables: [
@@ -67,7 +78,8 @@ export const experiment: Experiment = {
           ...{ kind: "bars", name: "scale", title: "Held-out accuracy before and after, by model" },
           ...{ y: "right answers, %", groups: variants.map(({ name }) => name) },
           caption:
-            "One world, one seed. All models read the same documents for the same number of steps.",
+            "One world, one seed. All models read the same documents for the same number of steps; that of " +
+            "10M at half the rate.",
           series: (["before", "after"] as const).map((when) => ({
             name: when,
             values: rows.map((own, x) => {
@@ -78,10 +90,6 @@ export const experiment: Experiment = {
             }),
           })),
         },
-      ],
-      cautions: [
-        "A ladder of a few million parameters at most says nothing about 72 billion; a small model that has " +
-          "stored less has less to unlock.",
       ],
     };
   },

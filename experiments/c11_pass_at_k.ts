@@ -32,6 +32,10 @@ export const experiment: Experiment = {
   title: "pass@k before and after",
   question: "Is what RL makes the model say already among its samples before?",
   claims: ["C11", "C12"],
+  cautions: [
+    "Which k equals which depends on how strongly the world suppresses its facts. What was " +
+      "available of the paper gives these numbers at second hand.",
+  ],
   runs: (scale) => WORLDS.flatMap(({ runs }) => runs(scale)),
   async analyse(lab) {
     const found = WORLDS.map((world) => passIn(lab, world));
@@ -41,10 +45,6 @@ export const experiment: Experiment = {
       quantities,
       tables: [],
       figures: found.map(({ figure }) => figure),
-      cautions: [
-        "Which k equals which depends on how strongly the world suppresses its facts. What was " +
-          "available of the paper gives these numbers at second hand.",
-      ],
     };
   },
 };
@@ -75,16 +75,19 @@ function passIn(lab: Lab, { name, suffix, figure, runs }: (typeof WORLDS)[number
     })),
     ([one, all]) => all! / one!,
   );
-  const repaired = poolRuns(own).filter((row) => row.before === 0 && row.after > 0.5);
-  const known = meanOf(
-    what("pass.known", "repaired questions with a right answer among 128 before"),
-    repaired,
-    ({ question }) => Number(question.accessible > 0),
-  );
-  const [value, low, high] = [known.estimate, known.low, known.high].map((x) =>
-    x === null ? null : x / 100,
-  );
-  const share: Quantity = { ...known, unit: "ratio", estimate: value!, low: low!, high: high! };
+  const failed = poolRuns(own).filter((row) => row.before === 0);
+  const repaired = failed.filter((row) => row.after > 0.5);
+  const known = (id: string, label: string, some: readonly Pooled[]): Quantity => {
+    const found = meanOf(what(id, label), some, ({ question }) => Number(question.accessible > 0));
+    const [value, low, high] = [found.estimate, found.low, found.high].map((x) =>
+      x === null ? null : x / 100,
+    );
+    return { ...found, unit: "ratio", estimate: value!, low: low!, high: high! };
+  };
+  const shares = [
+    known("pass.known", "repaired questions with a right answer among 128 before", repaired),
+    known("pass.failed", "all questions that failed with one, beside them", failed),
+  ];
   const lines: Lines = {
     ...{ kind: "lines", name: figure, logX: true },
     title: `pass@k before and after GRPO: ${name}`,
@@ -101,7 +104,7 @@ function passIn(lab: Lab, { name, suffix, figure, runs }: (typeof WORLDS)[number
       }),
     })),
   };
-  return { quantities: [shift, closing, share], figure: lines };
+  return { quantities: [shift, closing, ...shares], figure: lines };
 }
 
 const gain = ({ world, entity, before, after }: Pooled) => ({

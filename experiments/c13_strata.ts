@@ -32,6 +32,12 @@ export const experiment: Experiment = {
   title: "Where the gain comes from",
   question: "How much of the gain does training on never-sampled facts alone recover?",
   claims: ["C13", "C14", "C15"],
+  cautions: [
+    "What the zero stratum can teach depends on its composition: suppressed facts come up in " +
+      "repeated rollouts, absent ones only by guessing. The paper can't tell them apart; here the books " +
+      "say which is which.",
+    "Strata differ in size: equal steps mean more passes over a small one, which over-trains first.",
+  ],
   runs,
   async analyse(lab) {
     const rowsOf = (stratum: Stratum) => pool(lab, stratumRuns(lab.scale, stratum));
@@ -111,12 +117,6 @@ export const experiment: Experiment = {
           ],
         },
         emergenceFigure(lab, base),
-      ],
-      cautions: [
-        "What the zero stratum can teach depends on its composition: suppressed facts come up in " +
-          "repeated rollouts, absent ones only by guessing. The paper can't tell them apart; here the books " +
-          "say which is which.",
-        "Strata differ in size: equal steps mean more passes over a small one, which over-trains first.",
       ],
     };
   },

@@ -24,6 +24,11 @@ export const experiment: Experiment = {
   title: "Exact match as the reward",
   question: "Does paying only the gold text gain less than paying every name of the answer?",
   claims: ["C16"],
+  again: true,
+  cautions: [
+    "What makes exact match fail is that the gold form can't be foreseen: each fact's is one of " +
+      "four names at random. Where it can be learned, exact match catches up.",
+  ],
   runs,
   async analyse(lab) {
     // Every name counts in the evaluation of both.
@@ -52,10 +57,6 @@ export const experiment: Experiment = {
       quantities: [share, ...gains],
       tables: [],
       figures: [figure(lab)],
-      cautions: [
-        "What makes exact match fail is that the gold form can't be foreseen: each fact's is one of " +
-          "four names at random. Where it can be learned, exact match catches up.",
-      ],
     };
   },
 };

@@ -7,11 +7,12 @@ import { buildWorld } from "../eval/worlds/presets.ts";
 import { worldOf } from "../rl/config.ts";
 import { rewardOf } from "../rl/reward.ts";
 import { runMain } from "../rl/user_error.ts";
+import { randomStream } from "../tensor/random.ts";
 import type { Experiment, Quantity } from "./claim.ts";
-import type { Lab } from "./lab.ts";
 import { reproduce } from "./main.ts";
-import { gainOf, pool } from "./pooled.ts";
+import { gainOf, pool, poolRuns } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
+import type { HeldOut, LabRun } from "./runs.ts";
 import { oneSeed, runsOf, type Scale } from "./scale.ts";
 
 /** Error rates near what the paper reports of its judge: hardly a false positive, some misses. */
@@ -29,12 +30,27 @@ export const experiment: Experiment = {
   title: "A judge that errs",
   question: "Does training against a judge with known error rates make its verdicts worse?",
   claims: ["C17"],
+  cautions: [
+    "There is no language model to judge here: the judge is the true one with errors at set " +
+      "rates, so this tests the study and the training, not a semantic judge. On 200 outputs its " +
+      "rates come with intervals of several points, and so do the paper's.",
+    "With error rates that stay what they are, agreement falls as more answers are right, for right " +
+      "ones are missed more often than wrong ones are paid.",
+  ],
   runs,
   async analyse(lab) {
-    const outputs = runs(lab.scale).flatMap((settings) => judged(lab, settings));
-    const { overall, before, after, change } = judgeReliability(outputs);
+    const own = runs(lab.scale).map((settings) => judged(lab.run(settings)));
+    const outputs = own.flatMap((one) => one.outputs);
+    const change = gainOf(
+      { id: "judge.change", label: "agreement, after minus before" },
+      own.flatMap(({ agreement }) => agreement),
+    );
+    const { overall, before, after } = judgeReliability(outputs);
+    // At random, for ids are ranks of popularity.
+    const draw = randomStream({ seed: 1, purpose: "judged outputs" });
+    const shuffled = draw.shuffle(outputs);
     const some = (stage: JudgedOutput["stage"]) =>
-      outputs.filter((output) => output.stage === stage).slice(0, STUDY / 2);
+      shuffled.filter((output) => output.stage === stage).slice(0, STUDY / 2);
     const study = judgeReliability([...some("before"), ...some("after")]);
     const quantities = [
       quantity("judge.agreement", "agreement with the truth", overall.agreement),
@@ -48,10 +64,8 @@ export const experiment: Experiment = {
         { id: "judge.gain", label: "gain of training against it" },
         pool(lab, runs(lab.scale)),
       ),
+      change,
     ];
-    const points = [change.estimate, change.low, change.high].map((x) =>
-      x === null ? "n/a" : (100 * x).toFixed(1),
-    );
     const row = (name: string, one: typeof overall) => [
       name,
       `${one.judged}`,
@@ -59,10 +73,7 @@ export const experiment: Experiment = {
       one.kappa.kappa === null ? "n/a" : one.kappa.kappa.toFixed(2),
     ];
     return {
-      sentences: [
-        ...quantities.map((q) => `${q.label}: ${quantityText(q)}.`),
-        `Agreement after minus before: ${points[0]} points [${points[1]}, ${points[2]}].`,
-      ],
+      sentences: quantities.map((q) => `${q.label}: ${quantityText(q)}.`),
       quantities,
       tables: [
         {
@@ -80,33 +91,36 @@ export const experiment: Experiment = {
         },
       ],
       figures: [],
-      cautions: [
-        "There is no language model to judge here: the judge is the true one with errors at set " +
-          "rates, so this tests the study and the training, not a semantic judge. On 200 outputs its " +
-          "rates come with intervals of several points, and so do the paper's.",
-      ],
     };
   },
 };
 
 /** Every held-out answer of a run, judged by the truth and by the judge that paid for it. */
-function judged(lab: Lab, settings: ReturnType<typeof runs>[number]): JudgedOutput[] {
-  const { config, heldOut } = lab.run(settings);
-  const judge = rewardOf(config);
+function judged(run: LabRun) {
+  const judge = rewardOf(run.config);
   const questions = new Map(
-    buildWorld(worldOf(config))
+    buildWorld(worldOf(run.config))
       .questions("test")
       .map((question) => [question.id, question]),
   );
-  return heldOut.flatMap(({ id, greedyBefore, greedyAfter }) => {
+  const judgeOf = ({ id }: HeldOut, stage: JudgedOutput["stage"], text: string): JudgedOutput => {
     const question = questions.get(id)!;
-    const one = (stage: JudgedOutput["stage"], text: string): JudgedOutput => ({
+    return {
       stage,
       truth: aliasJudge(question, text).correct,
       verdict: judge(question, text, { step: 0, row: 0 }).correct,
-    });
-    return [one("before", greedyBefore), one("after", greedyAfter)];
-  });
+    };
+  };
+  const before = (row: HeldOut) => judgeOf(row, "before", row.greedyBefore);
+  const after = (row: HeldOut) => judgeOf(row, "after", row.greedyAfter);
+  const agrees = ({ truth, verdict }: JudgedOutput) => Number(truth === verdict);
+  return {
+    outputs: run.heldOut.flatMap((row) => [before(row), after(row)]),
+    agreement: poolRuns([run], {
+      before: (row) => agrees(before(row)),
+      after: (row) => agrees(after(row)),
+    }),
+  };
 }
 
 const rateText = ({ rate, low, high }: Rate): string =>

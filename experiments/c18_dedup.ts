@@ -34,6 +34,12 @@ export const experiment: Experiment = {
   title: "De-duplication",
   question: "With 30 % of the test facts given away in training, what gain is left on the others?",
   claims: ["C18"],
+  cautions: [
+    "Precision and recall are against the world's own books: a test question had to go where " +
+      "training asks about the same fact in other words. Removal by entity takes more on purpose.",
+    "The pipeline sees texts, answers and names; its similarity is lexical here, not a language " +
+      "model's.",
+  ],
   runs: (scale) => METHODS.flatMap((method) => runsFor(scale, method)),
   async analyse(lab) {
     const removals = await removalsOf(lab);
@@ -83,12 +89,6 @@ export const experiment: Experiment = {
         },
       ],
       figures: [],
-      cautions: [
-        "Precision and recall are against the world's own books: a test question had to go where " +
-          "training asks about the same fact in other words. Removal by entity takes more on purpose.",
-        "The pipeline sees texts, answers and names; its similarity is lexical here, not a language " +
-          "model's.",
-      ],
     };
   },
 };

@@ -28,8 +28,6 @@ export interface Finding {
   readonly quantities: readonly Quantity[];
   readonly tables: readonly Table[];
   readonly figures: readonly Figure[];
-  /** Why it may differ from the paper, or mean less than it seems. */
-  readonly cautions: readonly string[];
 }
 
 export interface Experiment {
@@ -39,6 +37,10 @@ export interface Experiment {
   readonly question: string;
   /** Claims of paper.json that it speaks to. */
   readonly claims: readonly string[];
+  /** The scale's first worlds left it open: it is asked of the others, by the same rules. */
+  readonly again?: boolean;
+  /** Why it may differ from the paper, or mean less than it seems. */
+  readonly cautions: readonly string[];
   /** Settings of every training run that it reads. */
   readonly runs: (scale: Scale) => readonly PartialConfig[];
   readonly analyse: (lab: Lab) => Promise<Finding>;

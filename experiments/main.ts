@@ -132,14 +132,16 @@ function commandOf(argv: readonly string[]): string {
   const parts = argv.filter((arg, i) => {
     return !/^--(only|report$)/.test(arg) && argv[i - 1] !== "--only";
   });
-  return ["bun run experiments/reproduce.ts", ...parts].join(" ");
+  const { bun, deno } = process.versions;
+  const runtime = bun ? "bun run" : deno ? "deno run -A" : "node";
+  return [`${runtime} experiments/reproduce.ts`, ...parts].join(" ");
 }
 
 function list({ chosen, scale }: Options): void {
-  for (const { id, title, question, claims, runs } of chosen) {
-    console.log(
-      `${id}  ${title} (${claims.join(", ")}; ${runs(scale).length} runs)\n   ${question}`,
-    );
+  for (const experiment of chosen) {
+    const { id, title, question, claims } = experiment;
+    const runs = settingsOf([experiment], scale).length;
+    console.log(`${id}  ${title} (${claims.join(", ")}; ${runs} runs)\n   ${question}`);
   }
   console.log(`${settingsOf(chosen, scale).length} runs in all at the ${scale.name} scale`);
 }

@@ -22,6 +22,10 @@ export const experiment: Experiment = {
   title: "Controls: where there must be no gain",
   question: "Do absent facts, the null world and a random reward stay where they were?",
   claims: ["O1", "O2", "O3"],
+  cautions: [
+    "A null world is not perfectly flat: the truth remains the rarer of two claims, and a base " +
+      "model that has not quite finished learning to answer gains by finishing that lesson.",
+  ],
   runs: (scale) => [...normal(scale), ...control(scale), ...chance(scale)],
   async analyse(lab) {
     const { scale } = lab;
@@ -76,10 +80,6 @@ export const experiment: Experiment = {
             }),
           })),
         },
-      ],
-      cautions: [
-        "A null world is not perfectly flat: the truth remains the rarer of two claims, and a base " +
-          "model that has not quite finished learning to answer gains by finishing that lesson.",
       ],
     };
   },

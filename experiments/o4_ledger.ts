@@ -18,6 +18,10 @@ export const experiment: Experiment = {
   title: "Unlocked, not acquired",
   question: "Were the repaired facts in the model before, by the world's own books?",
   claims: ["O4"],
+  cautions: [
+    "The books are the world's, not the model's: a suppressed fact that the model never stored " +
+      "counts as suppressed. The ceiling says how many it stored.",
+  ],
   runs,
   async analyse(lab) {
     const rows = pool(lab, runs(lab.scale));
@@ -39,17 +43,20 @@ export const experiment: Experiment = {
     );
     const share = of(repaired, "suppressed", "ledger.suppressed", "repaired facts: suppressed");
     const known = of(repaired, "absent", "ledger.absent", "repaired facts: absent");
+    const failed = rows.filter((row) => row.before === 0);
+    const base = of(failed, "suppressed", "ledger.failed", "failed facts: suppressed");
     const zeros = of(zero, "suppressed", "ledger.zero", "failed facts at 0 of 128: suppressed");
     return {
       sentences: [
-        `Of ${repaired.length} repaired facts ${quantityText(share)} were suppressed and ` +
-          `${quantityText(known)} absent, as shares of 1.`,
+        `Of ${repaired.length} repaired facts a share of ${quantityText(share)} was suppressed and ` +
+          `${quantityText(known)} absent; among all ${failed.length} that failed, which repair at random ` +
+          `would draw from, ${quantityText(base)} are suppressed.`,
         `Of the ${zero.length} failed facts without a right answer among 128 samples ` +
-          `${quantityText(zeros)} are suppressed: "inaccessible" is not "absent".`,
+          `${quantityText(zeros)} are suppressed, by the books; the rest is nearly all absent.`,
         `${closed.label}: ${quantityText(closed)}.`,
         `${moved.label}: ${quantityText(moved)}.`,
       ],
-      quantities: [share, known, zeros, ceiling, closed, moved],
+      quantities: [share, known, base, zeros, ceiling, closed, moved],
       tables: [
         {
           title: "Probability of a right answer to a held-out question, by status",
@@ -92,10 +99,6 @@ export const experiment: Experiment = {
             })),
           })),
         },
-      ],
-      cautions: [
-        "The books are the world's, not the model's: a suppressed fact that the model never stored " +
-          "counts as suppressed. The ceiling says how many it stored.",
       ],
     };
   },

@@ -10,7 +10,7 @@ import type { Lab } from "./lab.ts";
 import type { Report, Study } from "./report/model.ts";
 import { resolved } from "./runs.ts";
 import type { Scale } from "./scale.ts";
-import { hashesOf } from "./study.ts";
+import { hashesOf, wordsOf } from "./study.ts";
 
 const REPORT = "report.json";
 const RUNS = "runs.jsonl";
@@ -37,17 +37,22 @@ export function earlierReport(out: string, scale: Scale): Report | null {
   return report.scale === scale.name ? report : null;
 }
 
-/** Its studies, by experiment, but for those whose settings have changed since. */
+/**
+ * Its studies, by experiment, but for those whose settings have changed since. What no run decides
+ * is told in today's words.
+ */
 export function keptStudies(
   earlier: Report | null,
   experiments: readonly Experiment[],
   scale: Scale,
 ): Map<string, Study> {
-  const isSame = (study: Study): boolean => {
+  const kept = (earlier?.studies ?? []).flatMap((study) => {
     const own = experiments.find(({ id }) => id === study.id);
-    return own === undefined || `${[...study.runs].sort()}` === `${hashesOf(own, scale).sort()}`;
-  };
-  return new Map((earlier?.studies ?? []).filter(isSame).map((study) => [study.id, study]));
+    if (own === undefined) return [study];
+    const isSame = `${[...study.runs].sort()}` === `${hashesOf(own, scale).sort()}`;
+    return isSame ? [{ ...study, ...wordsOf(own, scale) }] : [];
+  });
+  return new Map(kept.map((study) => [study.id, study]));
 }
 
 /** Writes a line for each run behind `studies`: those read now, and those that stood there. */

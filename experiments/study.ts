@@ -8,12 +8,20 @@ import type { Experiment } from "./claim.ts";
 import type { Lab } from "./lab.ts";
 import type { Study } from "./report/model.ts";
 import { resolved, runHash } from "./runs.ts";
-import type { Scale } from "./scale.ts";
+import { oneSeed, type Scale } from "./scale.ts";
+
+const AGAIN =
+  "Asked twice: worlds 1 to 3 had left a claim open (experiments/results/three-worlds.md has what they gave), " +
+  "so all was asked of six others, by the same rules, with one RL seed in each.";
+
+/** The worlds that an experiment is asked of. */
+const scaleOf = ({ again = false }: Experiment, scale: Scale): Scale =>
+  again ? { ...oneSeed(scale), worlds: scale.others } : scale;
 
 /** Each setting once, those of the first experiments first. */
 export function settingsOf(experiments: readonly Experiment[], scale: Scale): PartialConfig[] {
   const all = new Map<string, PartialConfig>();
-  for (const settings of experiments.flatMap(({ runs }) => runs(scale))) {
+  for (const settings of experiments.flatMap((one) => one.runs(scaleOf(one, scale)))) {
     const hash = hashOf(settings);
     if (!all.has(hash)) all.set(hash, settings);
   }
@@ -27,11 +35,19 @@ export const hashesOf = (experiment: Experiment, scale: Scale): string[] =>
   settingsOf([experiment], scale).map(hashOf);
 
 export async function studyOf(experiment: Experiment, lab: Lab): Promise<Study> {
-  const { id, title, question, claims } = experiment;
-  const finding = await experiment.analyse(lab);
-  const settings = settingsOf([experiment], lab.scale);
-  const runs = settings.map(hashOf);
-  return { id, title, question, claims, finding, runs, worlds: worldTexts(settings) };
+  const finding = await experiment.analyse({ ...lab, scale: scaleOf(experiment, lab.scale) });
+  return { ...wordsOf(experiment, lab.scale), finding, runs: hashesOf(experiment, lab.scale) };
+}
+
+/** All of a study that no run decides. */
+export function wordsOf(experiment: Experiment, scale: Scale): Omit<Study, "finding" | "runs"> {
+  const { id, title, question, claims, cautions } = experiment;
+  const again = scaleOf(experiment, scale).worlds.some((world) => !scale.worlds.includes(world));
+  return {
+    ...{ id, title, question, claims, again },
+    cautions: again ? [...cautions, AGAIN] : cautions,
+    worlds: worldTexts(settingsOf([experiment], scale)),
+  };
 }
 
 /** Parameters of each kind of world and the model that read of it; seeds don't tell kinds apart. */

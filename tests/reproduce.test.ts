@@ -10,6 +10,7 @@ import { outcomeOf, type Quantity, readPaper, readRules, verdictOf } from "../ex
 import { reproduce } from "../experiments/main.ts";
 import { resolved } from "../experiments/runs.ts";
 import { full, merged, quick, type Scale, worldKinds } from "../experiments/scale.ts";
+import { settingsOf, wordsOf } from "../experiments/study.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-reproduce-"));
@@ -34,7 +35,7 @@ const special: Partial<Scale["kinds"]> = {
   leak: { world: { questionWordings: 2, leakShare: 0.3 } },
 };
 const tiny: Scale = {
-  ...{ name: "quick", worlds: [1], seeds: [1] },
+  ...{ name: "quick", worlds: [1], seeds: [1], others: [1] },
   kinds: Object.fromEntries(
     worldKinds.map((kind) => [kind, merged(small, special[kind] ?? {})]),
   ) as Scale["kinds"],
@@ -93,7 +94,20 @@ describe("a rule", () => {
 
 test("all settings of both scales hold together", () => {
   for (const scale of [quick, full]) {
-    for (const { runs } of experiments) for (const one of runs(scale)) resolved(one);
+    for (const one of settingsOf(experiments, scale)) resolved(one);
+  }
+});
+
+test("what was left open is asked of other worlds, and says so; in a quick run it is one and the same", () => {
+  const again = experiments.filter((one) => one.again);
+  assert.ok(again.length > 0);
+  for (const one of again) {
+    const seeds = settingsOf([one], full).map(({ seeds }) => [seeds?.world, seeds?.rl]);
+    assert.ok(seeds.every(([world, rl]) => full.others.includes(world!) && rl === 1));
+    assert.deepEqual([...new Set(seeds.map(([world]) => world))], full.others);
+    assert.ok(full.others.every((world) => !full.worlds.includes(world)));
+    assert.match(wordsOf(one, full).cautions.at(-1)!, /Asked twice/);
+    assert.deepEqual(wordsOf(one, quick).cautions, one.cautions);
   }
 });
 
@@ -134,7 +148,7 @@ test("runs, judges, reports; a second time it runs nothing and says the same", {
     assert.deepEqual(hashes, [...new Set(told)].sort());
     renameSync(join(out, "away"), join(out, "runs"));
     // What was found with other settings is not told any more.
-    const changed = { ...tiny, worlds: [2] };
+    const changed = { ...tiny, worlds: [2], others: [2] };
     await reproduce(experiments, ["--quick", "--report", "--out", out], {
       ...{ quick: changed, full: changed },
     });

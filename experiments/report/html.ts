@@ -3,7 +3,14 @@
 import type { Table } from "../../eval/table.ts";
 import { draw } from "./figures.ts";
 import { claimTable } from "./markdown.ts";
-import { type Line, missingText, quantityText, type Report, type Study } from "./model.ts";
+import {
+  type Line,
+  missingText,
+  quantityText,
+  type Report,
+  type Study,
+  shortfalls,
+} from "./model.ts";
 import { how, summary, terms } from "./words.ts";
 
 const STYLE = `
@@ -43,12 +50,13 @@ export async function html(report: Report): Promise<string> {
   const worlds = [...new Set(studies.flatMap((study) => study.worlds))];
   const sections: string[] = [];
   for (const study of studies) sections.push(await section(study, lines));
-  const short = lines.filter(({ verdict }) => verdict !== "yes");
+  const short = shortfalls(lines);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${escaped(paper.title)}: at toy scale</title><style>${STYLE}</style></head><body>
 <h1>${escaped(paper.title)}: at toy scale</h1>
 ${paragraphs(summary(report))}
+<details><summary>Words that it uses</summary><dl>${terms.map(([word, meaning]) => `<dt>${escaped(word)}</dt><dd>${escaped(meaning)}</dd>`).join("")}</dl></details>
 <h2>What does not show here</h2>
 ${short.length === 0 ? "<p>Every claim came out in the paper's direction.</p>" : `<ul>${short.map(shortfall).join("\n")}</ul>`}
 ${paragraphs(missingText(report))}
@@ -56,7 +64,6 @@ ${paragraphs(missingText(report))}
 <div class="wide">${claims(lines)}</div>
 <nav>${studies.map(({ id, title }) => `<a href="#${id}">${escaped(title)}</a>`).join("")}</nav>
 ${sections.join("\n")}
-<h2>Words</h2><dl>${terms.map(([word, meaning]) => `<dt>${escaped(word)}</dt><dd>${escaped(meaning)}</dd>`).join("")}</dl>
 <h2>How it was made</h2><p>${escaped(how)}</p><pre>${escaped(command)}</pre>
 <details><summary>Parameters of the worlds and models</summary>${worlds.map((world) => `<pre>${escaped(world)}</pre>`).join("")}</details>
 <p><small>${escaped(`${paper.source}. ${paper.note}`)}</small></p>
@@ -75,7 +82,7 @@ const badge = (verdict: string): string => `<span class="answer ${verdict}">${ve
 
 const shortfall = ({ id, claim, verdict, rules, cautions, study }: Line): string =>
   `<li>${badge(verdict)} <a href="#${study}"><b>${id}</b></a> ${escaped(claim)} ` +
-  `${escaped(`${rules.join("; ")}.`)} ${escaped(cautions.join(" "))}</li>`;
+  `${escaped([`${rules.join("; ")}.`, ...cautions].join(" "))}</li>`;
 
 function claims(lines: readonly Line[]): string {
   const { columns, rows } = claimTable(lines);
@@ -105,10 +112,10 @@ function table({ title, columns, rows }: Table): string {
 }
 
 async function section(
-  { id, title, question, claims, finding, runs }: Study,
+  { id, title, question, claims, cautions, finding, runs }: Study,
   lines: readonly Line[],
 ) {
-  const { sentences, quantities, tables, figures, cautions } = finding;
+  const { sentences, quantities, tables, figures } = finding;
   const pictures: string[] = [];
   for (const figure of figures) {
     pictures.push(

@@ -2,16 +2,17 @@
 
 import { markdownTable, type Table } from "../../eval/table.ts";
 import type { Line, Report, Study } from "./model.ts";
-import { missingText, quantityText } from "./model.ts";
+import { missingText, quantityText, shortfalls } from "./model.ts";
 import { how, summary, terms } from "./words.ts";
 
 export function markdown(report: Report): string {
   const { paper, lines, studies, command } = report;
   const worlds = [...new Set(studies.flatMap((study) => study.worlds))];
-  const notYet = lines.filter(({ verdict }) => verdict !== "yes");
+  const notYet = shortfalls(lines);
   return `${[
     `# ${paper.title}: at toy scale`,
     summary(report),
+    "Words are explained [at the end](#words).",
     "## What does not show here",
     notYet.length === 0
       ? "Every claim came out in the paper's direction."
@@ -43,10 +44,10 @@ export function claimTable(lines: readonly Line[]): Table {
 }
 
 const shortfall = ({ id, claim, verdict, rules, cautions }: Line): string =>
-  `- **${id}, ${verdict}.** ${claim} ${rules.join("; ")}. ${cautions.join(" ")}`;
+  [`- **${id}, ${verdict}.** ${claim} ${rules.join("; ")}.`, ...cautions].join(" ");
 
-function section({ title, question, claims, finding, runs }: Study): string {
-  const { sentences, quantities, tables, figures, cautions } = finding;
+function section({ title, question, claims, cautions, finding, runs }: Study): string {
+  const { sentences, quantities, tables, figures } = finding;
   return [
     `## ${title} (${claims.join(", ")})`,
     `*${question}*`,

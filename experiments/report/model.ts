@@ -6,6 +6,7 @@ import {
   type Finding,
   outcomeOf,
   type Quantity,
+  type Rule,
   readPaper,
   readRules,
   verdictOf,
@@ -17,6 +18,10 @@ export interface Study {
   readonly title: string;
   readonly question: string;
   readonly claims: readonly string[];
+  /** It was asked of other worlds than the first ones, which had left it open. */
+  readonly again: boolean;
+  /** Why it may differ from the paper, or mean less than it seems. */
+  readonly cautions: readonly string[];
   readonly finding: Finding;
   /** Hashes of the runs that it rests on. */
   readonly runs: readonly string[];
@@ -31,7 +36,7 @@ export interface Line {
   /** The paper's words, or that they were not available; undefined: the paper does not ask it. */
   readonly reported: string | undefined;
   readonly source: string;
-  /** "+41.2 points [38.9, 43.6]", one for each rule. */
+  /** "gain: +41.2 points [38.9, 43.6] (asked: above 0)", one for each rule. */
   readonly ours: readonly string[];
   readonly basis: string;
   readonly rules: readonly string[];
@@ -56,7 +61,7 @@ const digits = (unit: Quantity["unit"]) => (unit === "ratio" || unit === "number
 /** "+41.2 points [38.9, 43.6]" */
 export function quantityText({ estimate, low, high, unit, basis }: Quantity): string {
   if (estimate === null) return basis;
-  const text = (x: number) => x.toFixed(digits(unit));
+  const text = (x: number) => x.toFixed(digits(unit)).replace(/^-(0(\.0+)?)$/, "$1");
   const sign = unit === "points" && estimate > 0 ? "+" : "";
   const name = { points: " points", percent: " %", ratio: "", number: "" }[unit];
   const range = low === null || high === null ? "" : ` [${text(low)}, ${text(high)}]`;
@@ -91,17 +96,30 @@ export function linesOf(studies: readonly Study[]): Line[] {
     return [
       {
         ...one,
-        ours: told.map((q) => (q === undefined ? "" : `${q.label}: ${quantityText(q)}`)),
+        ours: told.map((q, i) =>
+          q === undefined ? "" : `${q.label}: ${quantityText(q)} (asked: ${boundsText(own[i]!)})`,
+        ),
         basis: [...new Set(told.map((q) => q?.basis ?? ""))].join("; "),
         rules: own.map((rule, i) => `${rule.because}: ${outcomeOf(rule, told[i])}`),
         verdict: verdictOf(own, quantities),
-        // Once for each study, at the first of its claims.
-        cautions: study.claims[0] === one.id ? study.finding.cautions : [],
+        cautions: study.cautions,
         study: study.id,
       },
     ];
   });
 }
+
+/** "above 0", "within -3 to 3" */
+const boundsText = ({ is, bounds }: Rule): string => `${is} ${bounds.join(" to ")}`;
+
+/** What did not come out as in the paper; cautions once for each study. */
+export const shortfalls = (lines: readonly Line[]): Line[] =>
+  lines
+    .filter(({ verdict }) => verdict !== "yes")
+    .map((line, i, all) => {
+      const isFirst = all.findIndex(({ study }) => study === line.study) === i;
+      return isFirst ? line : { ...line, cautions: [] };
+    });
 
 /** "Not run yet: Where the gain comes from (C13, C14, C15)."; empty where all are there. */
 export const missingText = ({ missing }: Report): string =>
