@@ -6,6 +6,7 @@ import { claimTable } from "./markdown.ts";
 import {
   type Line,
   missingText,
+  paragraph,
   quantityText,
   type Report,
   type Study,
@@ -28,6 +29,9 @@ th { text-align: left; border-bottom: 2px solid #d0d7de; padding: 0.35rem 0.6rem
 td { border-bottom: 1px solid #d8dee4; padding: 0.35rem 0.6rem; vertical-align: top; }
 td.right, th.right { text-align: right; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
+.short > li { margin-bottom: 1.1rem; } .short ul { list-style: none; padding-left: 0.4rem; margin: 0.3rem 0; }
+.short p { color: #57606a; font-size: 0.88rem; margin: 0.2rem 0 0; }
+.claims td:nth-child(2) { width: 26%; } .claims td:nth-child(3) { width: 26%; } .claims td:nth-child(4) { width: 36%; }
 figure { margin: 1.4rem 0; } figure svg { width: 100%; height: auto; border: 1px solid #d8dee4; }
 figcaption { color: #57606a; font-size: 0.9rem; margin-top: 0.35rem; }
 .answer { display: inline-block; padding: 0.05rem 0.55rem; border-radius: 1rem; font-size: 0.85rem;
@@ -58,7 +62,7 @@ export async function html(report: Report): Promise<string> {
 ${paragraphs(summary(report))}
 <details><summary>Words that it uses</summary><dl>${terms.map(([word, meaning]) => `<dt>${escaped(word)}</dt><dd>${escaped(meaning)}</dd>`).join("")}</dl></details>
 <h2>What does not show here</h2>
-${short.length === 0 ? "<p>Every claim came out in the paper's direction.</p>" : `<ul>${short.map(shortfall).join("\n")}</ul>`}
+${short.length === 0 ? "<p>Every claim came out in the paper's direction.</p>" : `<ul class="short">${short.map(shortfall).join("\n")}</ul>`}
 ${paragraphs(missingText(report))}
 <h2>Claim by claim</h2>
 <div class="wide">${claims(lines)}</div>
@@ -80,9 +84,14 @@ const paragraphs = (text: string): string =>
 
 const badge = (verdict: string): string => `<span class="answer ${verdict}">${verdict}</span>`;
 
-const shortfall = ({ id, claim, verdict, rules, cautions, study }: Line): string =>
-  `<li>${badge(verdict)} <a href="#${study}"><b>${id}</b></a> ${escaped(claim)} ` +
-  `${escaped([`${rules.join("; ")}.`, ...cautions].join(" "))}</li>`;
+function shortfall({ id, claim, verdict, parts, cautions, study }: Line): string {
+  const asked = parts.map(
+    ({ asked, outcome, found }) => `<li>${badge(outcome)} ${escaped(`${asked}: ${found}`)}</li>`,
+  );
+  const why = cautions.length > 0 ? `<p>${escaped(cautions.join(" "))}</p>` : "";
+  const link = `<a href="#${study}"><b>${id}</b></a>`;
+  return `<li>${badge(verdict)} ${link} <b>${escaped(claim)}</b><ul>${asked.join("")}</ul>${why}</li>`;
+}
 
 function claims(lines: readonly Line[]): string {
   const { columns, rows } = claimTable(lines);
@@ -96,7 +105,7 @@ function claims(lines: readonly Line[]): string {
     return `<tr>${inner.join("")}</tr>`;
   });
   const head = columns.map(({ title }) => `<th>${escaped(title)}</th>`).join("");
-  return `<table><thead><tr>${head}</tr></thead><tbody>${body.join("\n")}</tbody></table>`;
+  return `<table class="claims"><thead><tr>${head}</tr></thead><tbody>${body.join("\n")}</tbody></table>`;
 }
 
 function table({ title, columns, rows }: Table): string {
@@ -115,7 +124,7 @@ async function section(
   { id, title, question, claims, cautions, finding, runs }: Study,
   lines: readonly Line[],
 ) {
-  const { sentences, quantities, tables, figures } = finding;
+  const { quantities, tables, figures } = finding;
   const pictures: string[] = [];
   for (const figure of figures) {
     pictures.push(
@@ -128,7 +137,7 @@ async function section(
     .join(" ");
   return `<section id="${id}"><h2>${escaped(title)} <small>${verdicts || claims.join(", ")}</small></h2>
 <p class="question">${escaped(question)}</p>
-<p>${escaped(sentences.join(" "))}</p>
+<p>${escaped(paragraph(finding))}</p>
 ${pictures.join("\n")}
 ${tables.map(table).join("\n")}
 ${cautions.map((text) => `<p class="caution">${escaped(text)}</p>`).join("\n")}

@@ -2,7 +2,7 @@
 
 import { markdownTable, type Table } from "../../eval/table.ts";
 import type { Line, Report, Study } from "./model.ts";
-import { missingText, quantityText, shortfalls } from "./model.ts";
+import { missingText, paragraph, quantityText, shortfalls } from "./model.ts";
 import { how, summary, terms } from "./words.ts";
 
 export function markdown(report: Report): string {
@@ -43,15 +43,19 @@ export function claimTable(lines: readonly Line[]): Table {
   };
 }
 
-const shortfall = ({ id, claim, verdict, rules, cautions }: Line): string =>
-  [`- **${id}, ${verdict}.** ${claim} ${rules.join("; ")}.`, ...cautions].join(" ");
+const shortfall = ({ id, claim, verdict, parts, cautions }: Line): string =>
+  [
+    `- **${id}, ${verdict}.** ${claim}`,
+    ...parts.map(({ asked, outcome, found }) => `  - ${asked}: ${outcome}, ${found}.`),
+    ...(cautions.length > 0 ? [`  - Why: ${cautions.join(" ")}`] : []),
+  ].join("\n");
 
 function section({ title, question, claims, cautions, finding, runs }: Study): string {
-  const { sentences, quantities, tables, figures } = finding;
+  const { quantities, tables, figures } = finding;
   return [
     `## ${title} (${claims.join(", ")})`,
     `*${question}*`,
-    sentences.join(" "),
+    paragraph(finding),
     ...figures.map(({ name, title, caption }) => `![${title}](${name}.svg)\n\n${caption}`),
     ...tables.map(markdownTable),
     ...quantities.map((q) => `- ${q.label}: ${quantityText(q)} (${q.basis})`),

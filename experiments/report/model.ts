@@ -39,7 +39,8 @@ export interface Line {
   /** "gain: +41.2 points [38.9, 43.6] (asked: above 0)", one for each rule. */
   readonly ours: readonly string[];
   readonly basis: string;
-  readonly rules: readonly string[];
+  /** One for each rule: what it asks, how that came out, "+41.2 points [38.9, 43.6]". */
+  readonly parts: readonly { asked: string; outcome: Answer; found: string }[];
   readonly verdict: Answer;
   readonly cautions: readonly string[];
   /** The study that it rests on. */
@@ -100,7 +101,10 @@ export function linesOf(studies: readonly Study[]): Line[] {
           q === undefined ? "" : `${q.label}: ${quantityText(q)} (asked: ${boundsText(own[i]!)})`,
         ),
         basis: [...new Set(told.map((q) => q?.basis ?? ""))].join("; "),
-        rules: own.map((rule, i) => `${rule.because}: ${outcomeOf(rule, told[i])}`),
+        parts: own.map((rule, i) => ({
+          ...{ asked: rule.because, outcome: outcomeOf(rule, told[i]) },
+          found: told[i] === undefined ? "" : quantityText(told[i]),
+        })),
         verdict: verdictOf(own, quantities),
         cautions: study.cautions,
         study: study.id,
@@ -108,6 +112,12 @@ export function linesOf(studies: readonly Study[]): Line[] {
     ];
   });
 }
+
+/** What was seen, as one paragraph; sentences may begin with a label. */
+export const paragraph = ({ sentences }: Finding): string =>
+  sentences
+    .map((text) => (text.startsWith("pass@") ? text : text[0]!.toUpperCase() + text.slice(1)))
+    .join(" ");
 
 /** "above 0", "within -3 to 3" */
 const boundsText = ({ is, bounds }: Rule): string => `${is} ${bounds.join(" to ")}`;
