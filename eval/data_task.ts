@@ -4,7 +4,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { UserError } from "../model/errors.ts";
 import { randomStream } from "../tensor/mod.ts";
 import type { DataQuestion } from "./datasets/question.ts";
-import { normaliseAnswer } from "./judge/normalised.ts";
+import { groupKeys } from "./datasets/split.ts";
 import type { PromptTokens } from "./prompt_tokens.ts";
 import type { Task, TaskQuestion } from "./task.ts";
 import type { Split } from "./worlds/world.ts";
@@ -110,32 +110,11 @@ function fitting(
   return fits;
 }
 
-/** A number for each set of questions that are about one entity, or have one text. */
+/** A number for each set of questions that are about one entity, or have one text (`groupKeys`). */
 export function entityGroups(questions: readonly DataQuestion[]): Map<DataQuestion, number> {
-  const parent: number[] = [];
-  const places = new Map<string, number>();
-  const root = (id: number): number => (parent[id] === id ? id : root(parent[id]!));
-  const place = (key: string): number => {
-    const id = places.get(key) ?? parent.push(parent.length) - 1;
-    places.set(key, id);
-    return root(id);
-  };
-  const texts = questions.map(({ question, entity = "" }) => {
-    const text = place(`text ${normaliseAnswer(question)}`);
-    const name = normaliseAnswer(entity);
-    const other = name === "" ? text : place(`entity ${name}`);
-    parent[Math.max(text, other)] = Math.min(text, other);
-    return text;
-  });
-  const numbers = new Map<number, number>();
-  return new Map(
-    questions.map((question, i) => {
-      const id = root(texts[i]!);
-      const number = numbers.get(id) ?? numbers.size;
-      numbers.set(id, number);
-      return [question, number];
-    }),
-  );
+  const keys = groupKeys(questions);
+  const numbers = new Map([...new Set(keys)].map((key, number) => [key, number]));
+  return new Map(questions.map((question, i) => [question, numbers.get(keys[i]!)!]));
 }
 
 function maker(

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { type DataTaskOptions, dataTask } from "../eval/data_task.ts";
+import { type DataTaskOptions, dataTask, entityGroups } from "../eval/data_task.ts";
 import type { DataQuestion } from "../eval/datasets/question.ts";
 import { containsJudge } from "../eval/judge/contains.ts";
 import { normaliseAnswer } from "../eval/judge/normalised.ts";
@@ -63,6 +63,18 @@ describe("splits", () => {
       }),
       { seed: 2, numRuns: 50 },
     );
+  });
+
+  test("keep an entity together of whose name normalising leaves nothing", () => {
+    for (const name of ["The The", "!!!"]) {
+      const all = ["Where is it ?", "is it there ?"].map((text) => {
+        return question(text, "here", { entity: name });
+      });
+      const other = question("is it here ?", "here", { entity: name === "!!!" ? "???" : "A" });
+      assert.deepEqual([...entityGroups([...all, other]).values()], [0, 0, 1]);
+    }
+    const texts = [question("??"), question("!!"), question(" !! ")];
+    assert.deepEqual([...entityGroups(texts).values()], [0, 1, 1]);
   });
 
   test("have the shares that are asked for", () => {

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { formats } from "../eval/datasets/formats.ts";
 import type { DataQuestion } from "../eval/datasets/question.ts";
 import { scorerOf } from "../eval/datasets/score.ts";
-import { sampleQuestions, splitNames, splitQuestions } from "../eval/datasets/split.ts";
+import { groupKeys, sampleQuestions, splitNames, splitQuestions } from "../eval/datasets/split.ts";
 
 const seed = Number(process.env.ANAMNESIS_SEED ?? 20_262);
 const runs = { seed, numRuns: Number(process.env.ANAMNESIS_PROPERTY_RUNS ?? 60) };
@@ -98,7 +98,7 @@ describe("splits", () => {
     Array.from({ length: count }, (_, n) => {
       const i = from + n;
       const entity = i % 3 === 0 ? {} : { entity: `Person ${i % 400}` };
-      return { id: `${i}`, question: `When was ${i % 700} founded?`, answers: ["x"], ...entity };
+      return { id: `${i}`, question: `Who ${i % 7} is ${i % 400}?`, answers: ["x"], ...entity };
     });
   const shares = { train: 0.8, validation: 0.1, test: 0.1, seed: 3 };
   const placesOf = (questions: readonly DataQuestion[], seed = 3) => {
@@ -106,27 +106,102 @@ describe("splits", () => {
     return new Map(splitNames.flatMap((name) => splits[name].map(({ id }) => [id, name])));
   };
 
-  test("share no entity, and no text of a question without one; none is lost", () => {
+  /** What two questions may not share across splits. */
+  const keysOf = ({ question, entity }: DataQuestion): string[] => [
+    `? ${question.toLowerCase()}`,
+    ...(entity === undefined ? [] : [`@ ${entity.toLowerCase()}`]),
+  ];
+  /** Few entities and few texts, so that questions are joined in chains; some are all symbols. */
+  const mixed = fc
+    .array(fc.record({ text: fc.nat(9), name: fc.option(fc.nat(9)), loud: fc.boolean() }))
+    .map((rows) =>
+      rows.map(({ text, name, loud }, i): DataQuestion => {
+        const cased = (words: string) => (loud ? words.toUpperCase() : words);
+        const entity =
+          name === null ? {} : { entity: cased(name > 7 ? "!".repeat(name) : `n${name}`) };
+        const question = text > 7 ? "?".repeat(text) : cased(`where is t${text} ?`);
+        return { id: `${i}`, question, answers: ["x"], ...entity };
+      }),
+    );
+
+  test("share no entity and no text, in whatever case; none is lost", () => {
+    const even = { train: 1, validation: 1, test: 1 };
+    fc.assert(
+      fc.property(mixed, fc.nat(99), (all, some) => {
+        const splits = splitQuestions(all, { ...even, seed: some });
+        const keys = splitNames.map((name) => new Set(splits[name].flatMap(keysOf)));
+        for (const [i, own] of keys.entries()) {
+          for (const other of keys.slice(i + 1)) assert.ok(own.isDisjointFrom(other));
+        }
+        assert.equal(
+          splitNames.reduce((n, name) => n + splits[name].length, 0),
+          all.length,
+        );
+      }),
+      runs,
+    );
     const all = made(2000);
-    const splits = splitQuestions(all, shares);
-    const keys = splitNames.map((name) => {
-      return new Set(
-        splits[name].map(({ entity, question }) => (entity ?? question).toLowerCase()),
-      );
-    });
-    for (const [i, some] of keys.entries()) {
-      for (const other of keys.slice(i + 1)) assert.ok(some.isDisjointFrom(other));
-    }
-    assert.equal(placesOf(all).size, all.length);
-    const share = splits.train.length / all.length;
+    const { train } = splitQuestions(all, shares);
+    const share = train.length / all.length;
     assert.ok(share > 0.72 && share < 0.88, `train ${share}`);
-    const seeds = [3, 4].map((seed) => JSON.stringify([...placesOf(all, seed)]));
+    const seeds = [3, 4].map((own) => JSON.stringify([...placesOf(all, own)]));
     assert.notEqual(seeds[0], seeds[1]);
-    const upper = all.map((question) => ({ ...question, entity: question.entity?.toUpperCase() }));
-    assert.deepEqual(placesOf(upper), placesOf(all));
   });
 
-  test("stay as they are when questions come, go, or change their order", () => {
+  test("a text once with and once without its entity stays together, for every seed", () => {
+    const two: DataQuestion[] = [
+      { id: "1", question: "Who wrote X?", answers: ["x"], entity: "X" },
+      { id: "2", question: "Who wrote X?", answers: ["x"] },
+    ];
+    for (let own = 0; own < 200; own++) {
+      const places = placesOf(two, own);
+      assert.equal(places.get("1"), places.get("2"), `seed ${own}`);
+    }
+  });
+
+  test("are those of the smallest key: of the entity where there is one, whatever joins", () => {
+    fc.assert(
+      fc.property(mixed, (all) => {
+        const keys = groupKeys(all);
+        // By the definition: keys that are reached over shared ones, until none is added.
+        for (const [i, question] of all.entries()) {
+          let reached = new Set(keysOf(question));
+          for (let size = 0; size < reached.size; ) {
+            size = reached.size;
+            const near = all.map(keysOf).filter((own) => own.some((key) => reached.has(key)));
+            reached = new Set([...reached, ...near.flat()]);
+          }
+          const others = all.flatMap((other, j) => (reached.has(keysOf(other)[0]!) ? [j] : []));
+          const same = all.flatMap((_, j) => (keys[j] === keys[i] ? [j] : []));
+          assert.deepEqual(same, others);
+          const named = others.some((j) => all[j]!.entity !== undefined);
+          assert.match(keys[i]!, named ? /^entity / : /^text /);
+        }
+      }),
+      runs,
+    );
+    const long = Array.from({ length: 20_000 }, (_, i): DataQuestion => {
+      return { id: `${i}`, question: `t${(i + 1) >> 1}`, answers: ["x"], entity: `e${i >> 1}` };
+    });
+    for (const all of [long, long.toReversed()]) {
+      assert.deepEqual([...new Set(groupKeys(all))], ["entity e0"]);
+    }
+  });
+
+  test("of questions with entities that share no text are those of the entity's name alone", () => {
+    const places = [..."abcdefghijklmnopqrstuvwxyz"].map((name) => {
+      const all = [1, 2].map((n) => {
+        return { id: `${n}`, question: `${n} of ${name}?`, answers: ["x"], entity: name };
+      });
+      const [first, second] = placesOf(all).values();
+      assert.equal(first, second);
+      return first![0];
+    });
+    // As they were before texts counted too.
+    assert.equal(places.join(""), "tvtttttttttttttvtttttttttt");
+  });
+
+  test("stay as they are when questions of others come, go, or change their order", () => {
     const few = placesOf(made(500));
     const more = placesOf([...made(1000, 500), ...made(500).reverse()]);
     for (const [id, name] of few) assert.equal(more.get(id), name);

@@ -12,10 +12,11 @@ export interface SplitOptions extends Readonly<Record<SplitName, number>> {
 }
 
 /**
- * Each question's split, by a number that depends on the seed and on what it is about: the entity,
- * else its own text; in whatever case, so that train and test share neither. A question never moves
- * because others come or go; the shares (of their sum) are met on average, not exactly. A UserError
- * where they are negative or all 0.
+ * Each question's split, by a number that depends on the seed and on its group (`groupKeys`): train
+ * and test share no entity and no text. Questions stay where they are when others come or go that
+ * share nothing with them. One that joins groups moves all but one of them, and one that brings a
+ * group a key smaller than its others moves that group. The shares (of their sum) are met on average,
+ * not exactly. A UserError where they are negative or all 0.
  */
 export function splitQuestions(
   questions: readonly DataQuestion[],
@@ -27,8 +28,9 @@ export function splitQuestions(
     throw new UserError(`shares of splits are ${given}; expected numbers from 0 on, not all 0`);
   }
   const splits: Record<SplitName, DataQuestion[]> = { train: [], validation: [], test: [] };
-  for (const question of questions) {
-    const place = sum * placeOf(groupOf(question), seed, "split");
+  const groups = groupKeys(questions);
+  for (const [i, question] of questions.entries()) {
+    const place = sum * placeOf(groups[i]!, seed, "split");
     const isTrain = place < shares.train;
     const name = isTrain
       ? "train"
@@ -40,9 +42,32 @@ export function splitQuestions(
   return splits;
 }
 
-/** What a question shares with those that may not be in another split. */
-function groupOf({ entity, question }: DataQuestion): string {
-  return entity === undefined ? `text ${plainText(question)}` : `entity ${plainText(entity)}`;
+/**
+ * Each question's group: those that share an entity or a text (`plainText`: in whatever case) are in
+ * one, and so are those that others join. A group is named by the smallest of its keys, "entity E"
+ * and "text T": of one entity whose texts no other has, by the entity; without any, by its text.
+ */
+export function groupKeys(questions: readonly DataQuestion[]): string[] {
+  const parents = new Map<string, string>();
+  const root = (key: string): string => {
+    let top = key;
+    for (let next = parents.get(top); next !== undefined; next = parents.get(top)) top = next;
+    // So that a chain of many questions is walked once.
+    for (let at = key; at !== top; ) {
+      const next = parents.get(at)!;
+      parents.set(at, top);
+      at = next;
+    }
+    return top;
+  };
+  const texts = questions.map(({ question, entity }) => {
+    const text = `text ${plainText(question)}`;
+    const name = plainText(entity ?? "");
+    const [a, b] = [root(text), root(name === "" ? text : `entity ${name}`)];
+    if (a !== b) parents.set(a < b ? b : a, a < b ? a : b);
+    return text;
+  });
+  return texts.map(root);
 }
 
 /**
