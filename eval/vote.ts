@@ -2,20 +2,20 @@
 
 import { randomStream } from "../tensor/mod.ts";
 import { type Asked, eachSampled, type SampledAnswer, type SampledOptions } from "./accuracy.ts";
-import { normaliseAnswer } from "./judge/normalised.ts";
+import { answerKey } from "./judge/normalised.ts";
 
 /** One sampled answer as a vote. */
 export interface Ballot {
   /**
-   * The answer under `normaliseAnswer`, which tells equal answers; null casts no vote. An answer
-   * casts none if nothing of it is left, or if it was cut off, for then it is a fragment.
+   * The answer under `answerKey`, which tells equal answers; null casts no vote. An answer casts
+   * none if it is blank, or if it was cut off, for then it is a fragment.
    */
   readonly key: string | null;
   readonly correct: boolean;
 }
 
 export const ballotKey = ({ text, finished }: SampledAnswer): string | null =>
-  finished ? normaliseAnswer(text) || null : null;
+  finished ? answerKey(text) || null : null;
 
 /**
  * The ballot that stands for the most frequent answer: the first of its kind; of equally frequent

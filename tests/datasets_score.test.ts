@@ -45,6 +45,8 @@ describe("scores", () => {
     assert.equal(scorerOf("simpleqa").exact("e\u0301", ["é"]), false);
     // So the scripts have it: an answer of articles alone.
     assert.equal(scorerOf("nq-open").exact("", ["The The"]), true);
+    assert.equal(scorerOf("plain").exact("!!!", ["The The"]), false);
+    assert.equal(scorerOf("plain").exact("the the", ["The The"]), true);
   });
 
   test("containment: PopQA's in three spellings, letter for letter; DPR's by whole tokens", () => {

@@ -5,8 +5,9 @@ import fc from "fast-check";
 import { aliasJudge } from "../eval/judge/alias.ts";
 import { exactJudge } from "../eval/judge/exact.ts";
 import type { Judge } from "../eval/judge/judge.ts";
+import { overlapJudge, wordF1Judge } from "../eval/judge/lexical.ts";
 import { noisyJudge } from "../eval/judge/noisy.ts";
-import { normaliseAnswer, normalisedJudge } from "../eval/judge/normalised.ts";
+import { answerKey, normaliseAnswer, normalisedJudge } from "../eval/judge/normalised.ts";
 
 const question = { id: 7, gold: "The Hague", accepted: ["The Hague", "Den Haag", "'s-Gravenhage"] };
 const runs = { seed: 20260507, numRuns: 200 };
@@ -41,9 +42,23 @@ describe("rule judges", () => {
   }
 
   test("an empty gold text is matched by nothing", () => {
-    const empty = { id: 1, gold: "the", accepted: ["the", ""] };
-    assert.equal(normalisedJudge(empty, "").correct, false);
-    assert.equal(aliasJudge(empty, "the").correct, false);
+    const empty = { id: 1, gold: "", accepted: ["", " "] };
+    for (const answer of ["", " ", "the", "."]) {
+      assert.equal(normalisedJudge(empty, answer).correct, false);
+      assert.equal(aliasJudge(empty, answer).correct, false);
+    }
+  });
+
+  test("a text of which normalising leaves nothing is matched by itself, in any case", () => {
+    const texts = ["A", "The The", "!!!", "..."];
+    for (const gold of texts) {
+      const asked = { id: 1, gold, accepted: [gold] };
+      for (const judge of [normalisedJudge, aliasJudge, overlapJudge, wordF1Judge(0.5)]) {
+        for (const answer of texts) assert.equal(judge(asked, answer).correct, answer === gold);
+        assert.ok(judge(asked, ` ${gold.toUpperCase()} `).correct);
+        for (const answer of ["", "Paris"]) assert.equal(judge(asked, answer).correct, false);
+      }
+    }
   });
 
   test("normalising keeps letters of every script and the words inside words", () => {
@@ -62,7 +77,9 @@ describe("rule judges", () => {
           const once = normaliseAnswer(answer);
           assert.equal(normaliseAnswer(once), once);
           const asked = { id: 1, gold, accepted: [gold, "other"] };
-          if (exactJudge(asked, answer).correct && normaliseAnswer(gold) !== "") {
+          assert.equal(answerKey(once), once);
+          assert.equal(answerKey(answer) === "", answer.trim() === "");
+          if (exactJudge(asked, answer).correct && gold.trim() !== "") {
             assert.ok(normalisedJudge(asked, answer).correct);
           }
           if (normalisedJudge(asked, answer).correct) assert.ok(aliasJudge(asked, answer).correct);

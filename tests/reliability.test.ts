@@ -148,6 +148,8 @@ describe("normaliseAnswer", () => {
       }),
       { seed: 20260507, numRuns: 300 },
     );
+    assert.equal(normaliseAnswer("C#"), official("C#"));
+    assert.equal(normaliseAnswer("-3.5"), official("35"));
     assert.notEqual(normaliseAnswer("C++"), normaliseAnswer("C"));
     assert.notEqual(normaliseAnswer("$5"), normaliseAnswer("5"));
   });

@@ -31,7 +31,11 @@ describe("a vote", () => {
     assert.equal(key(" delft"), "delft");
     assert.equal(key("delft", false), null);
     assert.equal(key(""), null);
-    assert.equal(key("the"), null);
+    assert.equal(key(" \n"), null);
+    assert.deepEqual(
+      ["The", "The The", " !!! "].map((text) => key(text)),
+      ["the", "the the", "!!!"],
+    );
     assert.equal(voteCurve([ballots("----")], { budgets: [1, 2, 4] })[2]!.value, 0);
   });
 

@@ -1,6 +1,6 @@
 /** How each question set scores an answer: exact match, containment and F1 as its script has them. */
 import { wordF1 } from "../judge/lexical.ts";
-import { normaliseAnswer } from "../judge/normalised.ts";
+import { answerKey } from "../judge/normalised.ts";
 import type { Format } from "./formats.ts";
 import { normalisedAs } from "./normalise.ts";
 
@@ -129,8 +129,8 @@ const scorers: Readonly<Record<Format, Scorer>> = {
   plain: scorer({
     primary: "exact",
     source: "this project",
-    differs: "It is normaliseAnswer.",
-    normalise: normaliseAnswer,
+    differs: "It is normaliseAnswer, and the text itself where that leaves nothing.",
+    normalise: answerKey,
   }),
 };
 

@@ -1,10 +1,10 @@
 /** Alias match: right if the answer is any accepted name. Stands in for a semantic judge. */
 import { type Judge, verdict } from "./judge.ts";
-import { normaliseAnswer } from "./normalised.ts";
+import { answerKey } from "./normalised.ts";
 
 export const aliasJudge: Judge = ({ gold, accepted }, answer) => {
-  const predicted = normaliseAnswer(answer);
-  const match = accepted.find((name) => normaliseAnswer(name) === predicted);
+  const predicted = answerKey(answer);
+  const match = accepted.find((name) => answerKey(name) === predicted);
   if (predicted === "" || match === undefined) {
     return verdict(false, predicted, `is none of the ${accepted.length} names of "${gold}"`);
   }

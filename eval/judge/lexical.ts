@@ -1,11 +1,12 @@
 /** Lenient matches of words: one text within the other, or enough words in common. */
 
 import { type Judge, verdict } from "./judge.ts";
-import { normaliseAnswer } from "./normalised.ts";
+import { answerKey, normaliseAnswer } from "./normalised.ts";
 
 /**
  * Right if, as whole words after normalisation, the answer holds an accepted text or is held by one
  * (PopQA's own rule is the first half). Pays "1990" for "April 1990", and "the sister of X" for "X".
+ * Of a text that normalising leaves nothing of, the whole is compared (`answerKey`).
  */
 export const overlapJudge: Judge = ({ gold, accepted }, answer) => {
   const predicted = normaliseAnswer(answer);
@@ -13,7 +14,7 @@ export const overlapJudge: Judge = ({ gold, accepted }, answer) => {
     inner !== "" && ` ${outer} `.includes(` ${inner} `);
   const match = accepted.find((name) => {
     const wanted = normaliseAnswer(name);
-    return holds(predicted, wanted) || holds(wanted, predicted);
+    return same(name, answer) || holds(predicted, wanted) || holds(wanted, predicted);
   });
   if (match === undefined) return verdict(false, predicted, `shares no whole text with "${gold}"`);
   return verdict(true, predicted, `overlaps with "${match}"`);
@@ -21,19 +22,25 @@ export const overlapJudge: Judge = ({ gold, accepted }, answer) => {
 
 /**
  * Right if the best F1 of the answer's words with an accepted text's is at least `least`: 2·common /
- * (words of both), words counted as often as they stand (SQuAD, https://arxiv.org/abs/1606.05250).
+ * (words of both), words counted as often as they stand (SQuAD, https://arxiv.org/abs/1606.05250);
+ * 1 where both are one `answerKey`.
  */
 export const wordF1Judge =
   (least: number): Judge =>
   ({ accepted }, answer) => {
     const predicted = normaliseAnswer(answer);
-    const best = Math.max(0, ...accepted.map((name) => wordF1(predicted, normaliseAnswer(name))));
+    const f1 = (name: string) =>
+      same(name, answer) ? 1 : wordF1(predicted, normaliseAnswer(name));
+    const best = Math.max(0, ...accepted.map(f1));
     return verdict(
       best >= least,
       predicted,
       `word F1 ${best.toFixed(2)}, at least ${least} wanted`,
     );
   };
+
+const same = (name: string, answer: string): boolean =>
+  answer.trim() !== "" && answerKey(name) === answerKey(answer);
 
 /** F1 of two normalised texts' words; 0 where one has none. */
 export function wordF1(a: string, b: string): number {
