@@ -4,6 +4,7 @@ import {
   type BootstrapOptions,
   bootstrapGain,
   type Interval,
+  isPoint,
   type PairedOutcome,
   sampleVariance,
   wilson,
@@ -37,7 +38,7 @@ export function equivalentOutcomes(
 ): Equivalence {
   const level = 1 - 2 * alpha;
   const found = bootstrapGain(outcomes, { ...bootstrap, level });
-  const unseen = found.low === found.high ? wilson(0, found.entities, level).high : 0;
+  const unseen = isPoint(found, 1) ? wilson(0, found.entities, level).high : 0;
   return inside(found.estimate, found.low - unseen, found.high + unseen, margin);
 }
 
@@ -49,7 +50,9 @@ export interface StudentEquivalence extends Equivalence {
 
 /**
  * Equivalence of two methods over independent runs, paired: one difference for each world or seed.
- * d ± t(1-α; n-1)·s/√n inside ±margin. One difference has no spread: never equivalent.
+ * d ± t(1-α; n-1)·s/√n inside ±margin. One difference has no spread to be known by, and equal ones
+ * are no evidence that there is none: the interval is then all numbers, p = 1, never equivalent.
+ * `equivalentOutcomes` has a bound for methods that agree on every question.
  */
 export function equivalentMeans(
   differences: readonly number[],
@@ -64,7 +67,8 @@ export function equivalentMeans(
 
 /**
  * The same where the runs of the two methods share nothing: the difference of their means b - a,
- * with Welch's error √(s²_a/n_a + s²_b/n_b) and Satterthwaite's degrees of freedom.
+ * with Welch's error √(s²_a/n_a + s²_b/n_b) and Satterthwaite's degrees of freedom. Where neither
+ * method's runs differ nothing is decided, as of paired ones.
  * Throws a RangeError where a method has fewer than two runs.
  */
 export function equivalentUnpaired(
@@ -89,14 +93,13 @@ function student(
   freedom: number,
   { margin, alpha = 0.05 }: EquivalenceOptions,
 ): StudentEquivalence {
-  const half = error === 0 ? 0 : studentQuantile(1 - alpha, freedom) * error;
+  // The mean of equal values may be off by rounding, and then they have a spread of that size.
+  const known = Number.isFinite(error) && error > 1e-9 * Math.max(margin, Math.abs(estimate));
+  const half = known ? studentQuantile(1 - alpha, freedom) * error : Number.POSITIVE_INFINITY;
   const distance = margin - Math.abs(estimate);
-  // Without spread the tests' statistic is ±∞, or 0/0 on the margin itself: not inside.
-  const p = error === 0 ? Number(distance <= 0) : studentAtMost(-distance / error, freedom);
-  const unknown = error === Number.POSITIVE_INFINITY;
   return {
     ...inside(estimate, estimate - half, estimate + half, margin),
-    p: unknown ? 1 : p,
+    p: known ? studentAtMost(-distance / error, freedom) : 1,
     freedom,
   };
 }

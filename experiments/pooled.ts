@@ -1,7 +1,7 @@
 /** Held-out questions of several worlds and seeds as one sample: means and gains with intervals. */
 
 import { bootstrapByWorld, gainRatio, type InWorld, summariseWorlds } from "../eval/hierarchy.ts";
-import { wilson } from "../eval/statistics.ts";
+import { isPoint, wilson } from "../eval/statistics.ts";
 import type { PartialConfig } from "../rl/presets.ts";
 import type { Quantity } from "./claim.ts";
 import type { Lab } from "./lab.ts";
@@ -109,7 +109,7 @@ export function estimate(
   try {
     const found = bootstrapByWorld(rows, statistic, { ...BOOTSTRAP, level });
     // Where all entities agree resampling shows no spread, though others may not: 0 of n were seen.
-    const unseen = found.low === found.high ? scale * wilson(0, entitiesOf(rows), level).high : 0;
+    const unseen = isPoint(found, scale) ? scale * wilson(0, entitiesOf(rows), level).high : 0;
     const [low, high] = [found.low - unseen, found.high + unseen];
     return { id, label, unit, estimate: found.estimate, low, high, basis };
   } catch (error) {
@@ -186,7 +186,8 @@ export function ratioOfGains(
   const all = rows.map(({ world, entity }) => ({ world, entity, values: [] }));
   // As in `estimate`: a part that gained nothing anywhere has a spread that resampling can't show.
   const bound = wilson(0, entitiesOf(all), what.level).high / whole.estimate;
-  const unseen = ratio.low === ratio.high ? bound : 0;
+  // Fieller's bounds are square roots: what is rounded by 1e-16 moves them by 1e-8.
+  const unseen = isPoint(ratio, 1, 1e-7) ? bound : 0;
   const [low, high] = [ratio.low - unseen, ratio.high + unseen];
   const { id, label } = what;
   return { id, label, unit: "ratio", estimate: ratio.estimate, low, high, basis: basisOf(all) };

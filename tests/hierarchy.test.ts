@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { bootstrapByWorld, gainRatio, summariseWorlds } from "../eval/hierarchy.ts";
-import { bootstrapGain } from "../eval/statistics.ts";
+import { bootstrapGain, wilson } from "../eval/statistics.ts";
+import { estimate } from "../experiments/pooled.ts";
 import { randomStream } from "../tensor/random.ts";
 
 function near(found: number, expected: number, tolerance = 1e-9): void {
@@ -92,6 +93,25 @@ describe("worlds and seeds", () => {
       }
       const share = covered / samples;
       assert.ok(share >= 0.93 && share <= most, `${worlds} worlds, spread ${spread}: ${share}`);
+    }
+  });
+
+  test("that agree in all they were seen to do leave Wilson's bound open, rounded or not", () => {
+    for (const worlds of [1, 2, 3, 6, 7]) {
+      for (const value of [1, 1 / 3, 0]) {
+        const rows = Array.from({ length: worlds * 40 }, (_, i) => {
+          return { world: i % worlds, entity: i >> 1, values: [value] };
+        });
+        const {
+          estimate: mean,
+          low,
+          high,
+        } = estimate({ id: "q", label: "q", unit: "percent" }, rows, ([share]) => 100 * share!);
+        const entities = new Set(rows.map(({ entity }) => entity)).size;
+        const open = 100 * wilson(0, entities).high;
+        assert.ok(Math.abs(high! - mean! - open) < 1e-9, `${worlds} worlds of ${value}: ${high}`);
+        assert.ok(Math.abs(mean! - low! - open) < 1e-9, `${worlds} worlds of ${value}: ${low}`);
+      }
     }
   });
 

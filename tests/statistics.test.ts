@@ -135,8 +135,20 @@ describe("equivalence", () => {
     );
     const one = equivalentMeans([0], { margin: 0.03 });
     assert.deepEqual([one.equivalent, one.p, one.high], [false, 1, Number.POSITIVE_INFINITY]);
-    assert.equal(equivalentMeans([0.03, 0.03], { margin: 0.03 }).equivalent, false);
-    assert.equal(equivalentMeans([0.02, 0.02], { margin: 0.03 }).equivalent, true);
+    // Equal values, whose mean rounds to another number, and as good as equal ones.
+    for (const same of [[0, 0], [0.02, 0.02, 0.02], Array<number>(7).fill(0.1), [1e-17, -1e-17]]) {
+      const found = equivalentMeans(same, { margin: 0.3 });
+      assert.deepEqual(
+        [found.equivalent, found.p, found.low],
+        [false, 1, Number.NEGATIVE_INFINITY],
+      );
+      const apart = equivalentUnpaired(same, same, { margin: 0.3 });
+      assert.deepEqual(
+        [apart.equivalent, apart.p, apart.high],
+        [false, 1, Number.POSITIVE_INFINITY],
+      );
+    }
+    assert.equal(equivalentMeans([0.02, 0.0201, 0.0199], { margin: 0.03 }).equivalent, true);
     assert.throws(() => equivalentMeans([], { margin: 1 }), /no differences/);
     assert.throws(() => equivalentMeans([1, 2], { margin: 0 }), /margin is 0/);
   });
@@ -173,6 +185,14 @@ describe("equivalence", () => {
     assert.equal(same(10).equivalent, false);
     near(same(10).high, wilson(0, 10, 0.9).high, 1e-15);
     assert.equal(same(300).equivalent, true);
+    // Resampled means of such differences are equal but for rounding.
+    const tenth = outcomes.slice(0, 90).map((_, i) => {
+      return { entity: i >> (i % 3), before: 0.1, after: 0.1 + 0.2 };
+    });
+    const { estimate, high, low } = equivalentOutcomes(tenth, { margin: 0.3, ...options });
+    const { entities } = bootstrapGain(tenth, options);
+    near(high - estimate, wilson(0, entities, 0.9).high, 1e-12);
+    near(estimate - low, wilson(0, entities, 0.9).high, 1e-12);
   });
 });
 
