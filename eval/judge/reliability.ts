@@ -38,14 +38,19 @@ export interface Reliability {
   readonly overall: StageReliability;
   readonly before: StageReliability;
   readonly after: StageReliability;
-  /** Agreement after minus before, as of different questions (Newcombe). */
+  /**
+   * Agreement after minus before, for stages with questions of their own: Newcombe's interval of two
+   * independent samples. Of the same questions asked twice it is not the interval: there the outputs
+   * of a question go together, and `bootstrapGain` of the verdicts' agreement, by entity, has it.
+   */
   readonly change: Difference;
 }
 
 /**
  * The judge-reliability study: human and judge verdicts on outputs of both stages. Training moves
  * the answers that are judged, so a judge that holds before need not hold after; the difference
- * comes with its interval, since two intervals that overlap decide nothing.
+ * comes with its interval, since two intervals that overlap decide nothing. That interval is for
+ * stages that share no question (see `change`).
  */
 export function judgeReliability(outputs: readonly JudgedOutput[]): Reliability {
   const [before, after] = (["before", "after"] as const).map((stage) =>
