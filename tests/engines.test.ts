@@ -5,7 +5,13 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { logProbMode } from "../eval/engines/log_prob_mode.ts";
 import { mismatchOf, mismatchText } from "../eval/engines/mismatch.ts";
-import { checkedCompletion, requestSeed, type Sampler } from "../eval/engines/sampler.ts";
+import { CallFailure, Retries } from "../eval/engines/retry.ts";
+import {
+  checkedCompletion,
+  requestSeed,
+  type Sampler,
+  type TextSample,
+} from "../eval/engines/sampler.ts";
 import type { ServerOptions } from "../eval/engines/server.ts";
 import { sglangSampler } from "../eval/engines/sglang.ts";
 import { chatSampler, completionSampler } from "../eval/engines/text_sampler.ts";
@@ -107,7 +113,7 @@ for (const { name, serve, open } of engines) {
       const clock = fakeClock();
       const printed: string[] = [];
       await using server = await mockServer((request, i) => faults[i] ?? serve()(request));
-      const settings = { url: server.url, clock, timeoutSeconds: 0.3, patience: { seconds: 900 } };
+      const settings = { url: server.url, clock, timeoutSeconds: 1, patience: { seconds: 900 } };
       const sampler = open({ ...settings, print: (text: string) => void printed.push(text) });
       const found = await sampler.sample(prompts.slice(0, 1), options);
       assert.equal(found.tokens.length, 3);
@@ -187,11 +193,30 @@ const sglangFaults: readonly Fault[] = [
   ],
 ];
 
+test("an outage is told when it begins and ends, though a call that waited was given up", async () => {
+  const printed: string[] = [];
+  const print = (text: string) => void printed.push(text);
+  const retries = new Retries({ name: "S", clock: fakeClock(), print });
+  const down = new CallFailure("connection", "down");
+  /** Each try fails with the next of `errors`, the one behind them succeeds. */
+  const call = (...errors: Error[]) =>
+    retries.call(async () => {
+      const error = errors.shift();
+      if (error !== undefined) throw error;
+    });
+  await assert.rejects(call(down, new CallFailure("status", "gone", { status: 404 })), /gone/);
+  await assert.rejects(call(down, new RangeError("failed there")), RangeError);
+  await call(down, down);
+  await Promise.all([call(down), call(down, down), call()]);
+  const [begins, ends] = ["S: down; trying again for up to 600 s", "S answers again"];
+  assert.deepEqual(printed, [begins, begins, begins, ends, begins, ends]);
+});
+
 describe("a completion", () => {
   test("is believed only where nothing is missing, whatever is in it", () => {
     const any = fc.record({
       tokens: fc.oneof(fc.array(fc.integer({ min: 0, max: 9 })), fc.anything()),
-      logProbs: fc.oneof(fc.array(fc.double({ max: 0 })), fc.anything()),
+      logProbs: fc.oneof(fc.array(fc.double({ max: 0, min: -99, noNaN: true })), fc.anything()),
       reason: fc.oneof(fc.constantFrom("stop", "length"), fc.anything()),
     });
     fc.assert(
@@ -201,11 +226,25 @@ describe("a completion", () => {
           assert.equal(found.tokens.length, found.logProbs.length);
           assert.ok(found.logProbs.every((x) => x <= 0 && x > -9999));
           assert.equal(found.finished, found.tokens.at(-1) === 3);
+          assert.ok(!found.tokens.slice(0, -1).includes(3), "nothing behind the stop token");
         } catch (error) {
           assert.equal((error as Error).name, "CallFailure", `${error}`);
         }
       }),
     );
+  });
+
+  test("that goes on behind a stop token is refused, whatever it ends with", () => {
+    for (const tokens of [
+      [5, 3, 7, 8],
+      [3, 5, 5, 3],
+    ]) {
+      const raw = { tokens, logProbs: [-1, -1, -1, -1], reason: "length" };
+      assert.throws(
+        () => checkedCompletion(raw, { maxNewTokens: 4, stopTokens: [3] }),
+        /goes on behind the stop token 3: [23] tokens more/,
+      );
+    }
   });
 
   test("seeds of requests differ by seed, step and row, and repeat", () => {
@@ -306,6 +345,30 @@ describe("text from an OpenAI-compatible server", () => {
     server.answer(() => ({ status: 400, json: { error: { message: "too long" } } }));
     await assert.rejects(sampler.sampleText(["a"], one), /m at http.*HTTP 400 too long/);
     await assert.rejects(completionSampler(settings).sampleText(["a"], one), /HTTP 400/);
+  });
+
+  test("a text that its server gave up half-way is no answer: it is asked for again", async () => {
+    const one = { ...asked, samplesPerPrompt: 1 };
+    for (const reason of ["abort", "error"]) {
+      await using server = await mockServer((_, i) => ({
+        json: {
+          choices: [
+            {
+              ...{ text: "Par", message: { role: "assistant", content: "Par" } },
+              ...(i % 2 === 0
+                ? { finish_reason: reason }
+                : { text: "Paris", finish_reason: "stop" }),
+            },
+          ],
+        },
+      }));
+      const settings = { url: server.url, model: "m", clock: fakeClock() };
+      const [[text]] = (await completionSampler(settings).sampleText(["a"], one)) as [[TextSample]];
+      assert.deepEqual(text, { text: "Paris", finished: true, logProbs: null });
+      assert.equal(server.received.length, 2);
+      await (await chatSampler(settings)).sampleText(["a"], one);
+      assert.equal(server.received.length, 4);
+    }
   });
 
   test("nobody listens: said as such, after the patience", async () => {

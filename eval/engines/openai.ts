@@ -4,6 +4,7 @@ import type OpenAI from "openai";
 import { UserError } from "../../model/errors.ts";
 import { connectionText, excerpt, serverRoot } from "./http.ts";
 import { CallFailure, retryAfterSeconds } from "./retry.ts";
+import { finishedBy } from "./sampler.ts";
 
 export interface Message {
   readonly role: "system" | "user" | "assistant";
@@ -149,7 +150,7 @@ function repliesOf(answer: unknown): ChatReply[] {
     const known = values.length > 0 && values.every((x) => typeof x === "number" && x <= 1e-6);
     return {
       text: content ?? "",
-      finished: finish_reason !== "length",
+      finished: finishedBy(finish_reason),
       logProbs: known ? values : null,
     };
   });

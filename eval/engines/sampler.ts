@@ -82,6 +82,18 @@ export function requestSeed(seed: number, step: number, row: number): number {
   return randomStream({ seed, purpose: "engine", step, row }).int(2 ** 31);
 }
 
+/**
+ * Whether a text ended by itself, by the reason that its server gives. A CallFailure where it was
+ * given up half-way (vLLM and SGLang while they are shut down, routers whose own server fails): such
+ * a fragment is no answer, and is asked for again.
+ */
+export function finishedBy(reason: unknown): boolean {
+  if (reason === "abort" || reason === "error") {
+    throw new CallFailure("nonsense", `an answer that ended because of "${reason}"`);
+  }
+  return reason !== "length";
+}
+
 /** One completion as an engine reports it, before it is believed. */
 export interface RawCompletion {
   readonly tokens: unknown;
@@ -98,7 +110,7 @@ export interface Completion {
 
 /**
  * A completion that holds what a trainer relies on: as many log-probabilities as tokens, finite and
- * not above 0; ended by a token of `stopTokens`, which stays in, or exactly at `maxNewTokens`. A
+ * not above 0; ended by the first token of `stopTokens`, which stays in, or at `maxNewTokens`. A
  * CallFailure of nonsense says what it is instead, and of what server setting it may come.
  */
 export function checkedCompletion(
@@ -123,7 +135,14 @@ export function checkedCompletion(
   if (tokens.length > maxNewTokens) {
     return wrong(`${tokens.length} tokens where ${maxNewTokens} were asked for at most`);
   }
-  const finished = stopTokens.includes(last);
+  const early = tokens.findIndex((token) => stopTokens.includes(token));
+  if (early !== -1 && early < tokens.length - 1) {
+    return wrong(
+      `a completion that goes on behind the stop token ${tokens[early]}: ${tokens.length - 1 - early} ` +
+        "tokens more; the server does not read the stop tokens that it is sent",
+    );
+  }
+  const finished = early !== -1;
   if (finished || (reason === "length" && tokens.length === maxNewTokens)) {
     return { tokens, logProbs: logProbs.map((x) => Math.min(x, 0)), finished };
   }

@@ -5,6 +5,7 @@ import { mapLimited } from "./limits.ts";
 import { type ChatReply, openChat } from "./openai.ts";
 import { CallFailure, Retries } from "./retry.ts";
 import {
+  finishedBy,
   requestSeed,
   type TextOptions,
   type TextPrompt,
@@ -90,7 +91,7 @@ function readCompletions(answer: unknown): TextSample[] {
     if (typeof text !== "string") throw new CallFailure("nonsense", "a choice without text");
     const values = logprobs?.token_logprobs;
     const known = Array.isArray(values) && values.every((x) => typeof x === "number" && x <= 1e-6);
-    return { text, finished: finish_reason !== "length", logProbs: known ? values : null };
+    return { text, finished: finishedBy(finish_reason), logProbs: known ? values : null };
   });
 }
 
