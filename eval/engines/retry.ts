@@ -100,6 +100,8 @@ export interface RetryOptions {
   readonly requestsPerMinute?: number | undefined;
 }
 
+type Attempt<T> = (signal: AbortSignal | undefined) => Promise<T>;
+
 /**
  * Calls that share one server, and so one outage: it is told once when it begins, not once for each
  * call that waits, and once when it is over.
@@ -126,7 +128,19 @@ export class Retries {
    * exponentially longer with jitter, or as long as Retry-After says. Throws a UserError with the
    * last failure where it can't pass, or the patience is used up.
    */
-  async call<T>(attempt: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
+  async call<T>(attempt: Attempt<T>): Promise<T> {
+    const call = { waits: false };
+    let answered = false;
+    try {
+      const result = await this.#tried(attempt, call);
+      answered = true;
+      return result;
+    } finally {
+      if (call.waits) this.#ended(answered);
+    }
+  }
+
+  async #tried<T>(attempt: Attempt<T>, call: { waits: boolean }): Promise<T> {
     const { signal } = this.#options;
     const started = this.#clock.now();
     let nonsense = 0;
@@ -134,9 +148,7 @@ export class Retries {
       signal?.throwIfAborted();
       try {
         await this.#gate(signal);
-        const result = await attempt(signal);
-        this.#recovered(tries);
-        return result;
+        return await attempt(signal);
       } catch (error) {
         signal?.throwIfAborted();
         if (!(error instanceof CallFailure)) throw error;
@@ -149,7 +161,8 @@ export class Retries {
         }
         this.retried++;
         this.#tell(error);
-        this.#waiting += tries === 0 ? 1 : 0;
+        this.#waiting += call.waits ? 0 : 1;
+        call.waits = true;
         await this.#clock.sleep(wait * 1000, signal);
       }
     }
@@ -169,12 +182,12 @@ export class Retries {
     print?.(`${name}: ${message}; trying again for up to ${this.#patience.seconds} s`);
   }
 
-  #recovered(tries: number): void {
-    if (tries === 0) return;
-    this.#waiting = Math.max(0, this.#waiting - 1);
-    if (!this.#told || this.#waiting > 0) return;
+  /** Of a call that waited, with an answer or given up. Without it the next outage goes untold. */
+  #ended(answered: boolean): void {
+    this.#waiting--;
+    if (this.#waiting > 0) return;
+    if (this.#told && answered) this.#options.print?.(`${this.#options.name} answers again`);
     this.#told = false;
-    this.#options.print?.(`${this.#options.name} answers again`);
   }
 
   #given(failure: CallFailure, tries: number, gone: number, wait: number | undefined): UserError {
