@@ -202,9 +202,13 @@ async function settingsOf(flags: Flags, { prompts }: Responder, plan: Plan): Pro
   };
 }
 
+/** All that is read of a model's folder: its template and its stop tokens decide answers too. */
+const READ =
+  /\.safetensors(\.index\.json)?$|^chat_template\.jinja$|^(config|generation_config)\.json$|^(tokenizer|tokenizer_config|special_tokens_map)\.json$/;
+
 const filesOf = (folder: string): string[] =>
   readdirSync(folder)
-    .filter((name) => /\.safetensors$|^(config|tokenizer)\.json$/.test(name))
+    .filter((name) => READ.test(name))
     .toSorted()
     .map((name) => join(folder, name));
 

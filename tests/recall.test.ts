@@ -1,7 +1,15 @@
 /** eval/recall.ts as a user runs it: on a folder, on stories260K, on a server; stopped, and wrong. */
 
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { main } from "../eval/recall.ts";
@@ -94,6 +102,24 @@ describe("a model's folder", () => {
     assert.equal(own.length, 5);
     for (const row of own) assert.deepEqual(all.get(row.id), row);
   });
+});
+
+test("a model whose template, stop tokens or weights were changed is another model", async () => {
+  const own = join(folder, "changed");
+  cpSync(model, own, { recursive: true });
+  const asked = ["--model", own, "--data", data, "--prompt", "raw", "--max-new-tokens", "2"];
+  const args = [...asked, "--samples", "0", "--limit", "2", "--out", join(folder, "changed-out")];
+  assert.equal((await recall(...args)).code, 0);
+  assert.match((await recall(...args)).errors, /2 of 2 questions were answered before/);
+  writeFileSync(join(own, "notes.txt"), "no part of the model");
+  assert.equal((await recall(...args)).code, 0);
+  for (const name of ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"]) {
+    writeFileSync(join(own, name), name.endsWith(".json") ? "{}" : "Where is person1 ?");
+    const { code, errors } = await recall(...args);
+    assert.equal(code, 2, name);
+    assert.match(errors, /changed-out holds answers that other settings gave \(weights/);
+    rmSync(join(own, name));
+  }
 });
 
 const pairOf = (row: { id: string }) => [[row.id, row] as const];
