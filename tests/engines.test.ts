@@ -43,6 +43,11 @@ const engines = [
 ] as const;
 
 for (const { name, serve, open } of engines) {
+  /** The likeliest token's log-probability as null. */
+  const unsaid =
+    name === "vLLM"
+      ? '{"choices": [{"logprobs": {"top_logprobs": [{"a": null}]}}]}'
+      : '[{"meta_info": {"output_top_logprobs": [[[null, 5, null]]]}}]';
   describe(name, () => {
     test("with our weights gives what we would say of it: no mismatch, whatever the temperature", async () => {
       await using server = await mockServer(serve());
@@ -93,6 +98,15 @@ for (const { name, serve, open } of engines) {
           );
           return true;
         },
+      );
+      const missing: Answer = { json: JSON.parse(unsaid) };
+      await using silent = await mockServer(() => missing);
+      await assert.rejects(
+        open({ url: silent.url, clock: fakeClock() }).sample(prompts, {
+          ...options,
+          temperature: 2,
+        }),
+        /an answer without (output_)?top_logprobs/,
       );
       // At 1 both modes are the same, and nothing is asked.
       const before = server.received.length;

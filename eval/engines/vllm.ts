@@ -125,8 +125,9 @@ function topLogProb(server: Server, model: string, prompt: readonly number[], te
   return complete(server, body, (answer) => {
     const tops = choicesOf(answer)[0]?.logprobs?.top_logprobs;
     const first: unknown = Array.isArray(tops) ? tops[0] : undefined;
-    const values = Object.values((first ?? {}) as Record<string, unknown>).map(Number);
-    const top = Math.max(...values);
+    // A null is no 0, which would be a certain token.
+    const values = Object.values((first ?? {}) as Record<string, unknown>);
+    const top = Math.max(...values.filter((x) => typeof x === "number"));
     if (!Number.isFinite(top)) throw new CallFailure("nonsense", "an answer without top_logprobs");
     return top;
   });
