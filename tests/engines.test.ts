@@ -249,10 +249,7 @@ describe("a completion", () => {
   });
 
   test("that goes on behind a stop token is refused, whatever it ends with", () => {
-    for (const tokens of [
-      [5, 3, 7, 8],
-      [3, 5, 5, 3],
-    ]) {
+    for (const tokens of ["5378", "3553"].map((digits) => [...digits].map(Number))) {
       const raw = { tokens, logProbs: [-1, -1, -1, -1], reason: "length" };
       assert.throws(
         () => checkedCompletion(raw, { maxNewTokens: 4, stopTokens: [3] }),
