@@ -156,19 +156,29 @@ export function createRun<Config extends object>({
 export function openRun(dir: string): Run<Record<string, unknown>>;
 export function openRun<Config extends object>(dir: string, config: Config): Run<Config>;
 export function openRun(dir: string, config?: object): Run {
-  const stored = readRunConfig(dir);
-  if (config !== undefined && configHash(config) !== stored.hash) {
-    const changes = differences(stored.config, config).map((item) => `  ${differenceText(item)}`);
-    throw new UserError(
-      `${dir} is a run with other settings (its own -> yours):\n${changes.join("\n")}\n` +
-        "leave these flags out to resume it, or start a new run with --out",
-    );
-  }
+  const stored =
+    config === undefined
+      ? readRunConfig(dir)
+      : requireSettings(
+          dir,
+          config,
+          "leave these flags out to resume it, or start a new run with --out",
+        );
   checkWritable(dir);
   const run = new Run(dir, config ?? stored.config);
   for (const name of namesIn(dir)) if (/\.tmp-\d+$/.test(name)) removeQuietly(join(dir, name));
   repairCheckpoints(join(dir, "checkpoints"));
   return run;
+}
+
+/** The run folder's config.json; a UserError that ends with `remedy` where its settings are others. */
+export function requireSettings(dir: string, config: object, remedy: string): StoredConfig {
+  const stored = readRunConfig(dir);
+  if (configHash(config) === stored.hash) return stored;
+  const changes = differences(stored.config, config).map((item) => `  ${differenceText(item)}`);
+  throw new UserError(
+    `${dir} is a run with other settings (its own -> yours):\n${changes.join("\n")}\n${remedy}`,
+  );
 }
 
 /** Reads config.json of a run folder; throws a UserError if it is missing, broken or edited. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env bun
 /** Many runs, each in a process of its own: every combination of a grid, some seeds, one table. */
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { markdownTable, textTable } from "../eval/table.ts";
@@ -10,6 +11,7 @@ import { makeFolder, writeAtomic, writeJson } from "./files.ts";
 import { toFlags } from "./flags.ts";
 import { axesOf, type PlannedRun, plan } from "./grid.ts";
 import { resolveConfig } from "./resolve.ts";
+import { requireSettings } from "./run.ts";
 import { commandOf, type PoolRun, runAll } from "./run_pool.ts";
 import { sweepTable } from "./sweep_table.ts";
 import { runMain, UserError } from "./user_error.ts";
@@ -100,14 +102,21 @@ function parsed(argv: string[]) {
   }
 }
 
-/** The runs as the pool takes them. Throws a UserError where settings don't hold, before any run. */
+/**
+ * The runs as the pool takes them. Throws a UserError where settings don't hold, or where a run of
+ * other settings has one's folder, before any run.
+ */
 function poolRuns({ common, runs, out }: Options): PoolRun[] {
   return runs.map(({ folder, settings }) => {
     const flags = [...common, ...toFlags(trainShape, settings)];
     const resolved = resolveConfig(flags);
     if (resolved.help !== null) throw new UserError("--help stands behind --; ask rl/train.ts");
-    const base = baseModelHash(resolved.config);
-    return { name: folder, path: join(out, folder), flags, base };
+    const path = join(out, folder);
+    // The folder's name holds grid point and seed alone: what is there may be another sweep's.
+    if (existsSync(join(path, "config.json"))) {
+      requireSettings(path, resolved.config, "choose another folder for this sweep with --out");
+    }
+    return { name: folder, path, flags, base: baseModelHash(resolved.config) };
   });
 }
 

@@ -1,7 +1,7 @@
 /** Sweeps and comparisons: the runs of a grid, a whole sweep, going on with it, two runs compared. */
 
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -9,6 +9,8 @@ import { meanInterval } from "../eval/statistics.ts";
 import { trainShape } from "../rl/config.ts";
 import { fieldsOf } from "../rl/fields.ts";
 import { axesOf, plan, pointsOf } from "../rl/grid.ts";
+import { resolveConfig } from "../rl/resolve.ts";
+import { createRun } from "../rl/run.ts";
 import { runCommand, smallRun } from "./support/command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-sweep-"));
@@ -92,6 +94,24 @@ describe("a sweep", () => {
     const unknown = command("compare.ts", ...dirs, "--metric", "lose", "--plot", plot);
     assert.equal(unknown.code, 2);
     assert.match(unknown.text, /no run has the metric lose; there are step, /);
+  });
+
+  test("does not take another sweep's run for its own, ended or begun", () => {
+    const dir = join(folder, "taken", "method=sft,seed=1");
+    const resolved = resolveConfig([...small, "--method", "sft", "--seeds.rl", "1"]);
+    if (resolved.help !== null) throw new Error("help was not asked for");
+    createRun({ dir, config: resolved.config }).close();
+    const grid = ["--grid", "method=sft", "--out", join(folder, "taken")];
+    const common = [...small, "--train.steps", "2"];
+    for (const ended of [false, true]) {
+      if (ended) writeFileSync(join(dir, "summary.json"), "{}");
+      const { code, text } = command("sweep.ts", ...grid, "--", ...common);
+      assert.equal(code, 2, text);
+      assert.match(text, /method=sft,seed=1 is a run with other settings/);
+      assert.match(text, /train\.steps: 3 -> 2\nchoose another folder for this sweep with --out/);
+    }
+    const own = command("sweep.ts", ...grid, "--dry-run", "--", ...small);
+    assert.match(own.text, /--resume \S+method=sft,seed=1/);
   });
 
   test("a run that fails is told, with its reason; the others are run", () => {
