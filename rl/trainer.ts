@@ -63,7 +63,9 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   if (state.bestScore === Number.NEGATIVE_INFINITY) await validated(training);
   const first = state.step;
   using stage = progress.stage(config.method, train.steps, { from: state.step });
-  while (state.step < train.steps) {
+  // Asked before each step: a run that stopped early and was killed behind it takes no more of them.
+  const stale = () => evaluate.patience > 0 && state.sinceBest >= evaluate.patience;
+  while (state.step < train.steps && !stale()) {
     const { step } = state;
     const started = performance.now();
     // 1. Ask and learn: what a step does is the method's.
@@ -111,10 +113,9 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     const due = state.step % checkpoint.every === 0 || last || stopping;
     if (due && validation === undefined) await save(training, null);
     if (stopping && !last) return false;
-    if (evaluate.patience > 0 && state.sinceBest >= evaluate.patience) {
-      progress.print(`no better validation for ${evaluate.patience} in a row: stopped early`);
-      break;
-    }
+  }
+  if (stale()) {
+    progress.print(`no better validation for ${evaluate.patience} in a row: stopped early`);
   }
   stage.finish();
   return true;

@@ -140,6 +140,23 @@ describe("a run", () => {
     });
   }
 
+  test("that stopped early stays stopped, however often it is resumed", async () => {
+    // A rate that spoils the model: validation never gets better.
+    const rough = tiny({ optimizer: { learningRate: 0.5, warmup: 0 } });
+    const config = { ...rough, evaluate: { ...rough.evaluate, every: 1, patience: 2 } };
+    const [dir, broken] = [join(folder, "patience"), join(folder, "patience-stopped")];
+    const whole = await trainTiny(dir, config);
+    const steps = latestCheckpoint(join(dir, "checkpoints"))!.step;
+    assert.ok(whole.done && steps < config.train.steps, `${steps} steps`);
+    // Asked to stop in the very step that is the last one.
+    assert.equal((await trainTiny(broken, config, steps)).done, false);
+    for (const path of [dir, dir, broken]) {
+      const resumed = await trainTiny(path, config, Infinity, true);
+      assert.ok(resumed.done);
+      assert.deepEqual(timeless(resumed.metrics), timeless(whole.metrics));
+    }
+  });
+
   for (const family of Object.keys(modelTypes))
     test(`the ratio is exactly 1 at the first update, with what the sampler said: ${family}`, async () => {
       const config = tiny({
