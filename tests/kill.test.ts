@@ -2,7 +2,15 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -119,5 +127,43 @@ describe("a run folder's lock", () => {
     release();
     release(); // twice is once
     assert.ok(!existsSync(path));
+  });
+
+  test("is whole from its first moment, also where a file system has no links", () => {
+    const own = mkdtempSync(join(folder, "links-"));
+    const path = join(own, lockName);
+    lockFolder(own, (from, to) => {
+      assert.ok(!existsSync(to));
+      assert.equal(JSON.parse(readFileSync(from, "utf8")).pid, process.pid);
+      linkSync(from, to);
+    })();
+    const noLinks = () => {
+      throw Object.assign(new Error("not permitted"), { code: "EPERM" });
+    };
+    writeFileSync(path, JSON.stringify({ pid: 4_000_000, host: hostname() })); // dead
+    const release = lockFolder(own, noLinks);
+    assert.throws(() => lockFolder(own, noLinks), /in use by process/);
+    release();
+    assert.deepEqual(readdirSync(own), []);
+  });
+
+  test("that another process took over in the same moment stays that process's", () => {
+    const own = mkdtempSync(join(folder, "race-"));
+    const path = join(own, lockName);
+    const theirs = JSON.stringify({ pid: 1, host: `not-${hostname()}` });
+    writeFileSync(path, JSON.stringify({ pid: 4_000_000, host: hostname() }));
+    // Asked whether the dead holder is alive, the other process has just been faster.
+    const { kill } = process;
+    process.kill = () => {
+      writeFileSync(path, theirs);
+      throw Object.assign(new Error("no such process"), { code: "ESRCH" });
+    };
+    try {
+      assert.throws(() => lockFolder(own), /in use by process 1 on not-/);
+    } finally {
+      process.kill = kill;
+    }
+    assert.equal(readFileSync(path, "utf8"), theirs);
+    assert.deepEqual(readdirSync(own), [lockName]);
   });
 });
