@@ -138,7 +138,9 @@ export function createRun<Config extends object>({
 }: NewRun<Config>): Run<Config> {
   const path = dir ?? defaultDir(config, now);
   if (isFile(path)) throw new UserError(`${path} is a file; choose another folder with --out`);
-  if (namesIn(path).length > 0) {
+  // What a kill before config.json leaves (lock, temporary files, a sweep's log) is no run yet. A
+  // lock whose holder is alive is refused below, where the folder is locked.
+  if (namesIn(path).some((name) => !/^(lock\.json|log\.txt)$|\.tmp-[\w-]+$/.test(name))) {
     throw new UserError(
       `the folder ${path} is not empty; choose another with --out, ` +
         `or continue the run in it with --resume ${path}`,
@@ -147,6 +149,7 @@ export function createRun<Config extends object>({
   makeFolder(path);
   checkWritable(path);
   const run = new Run(path, config);
+  removeTemporary(path);
   const stored = { hash: run.hash, started: now.toISOString(), runtime: runtime(), config };
   writeJson(join(path, "config.json"), stored);
   return run;
@@ -166,7 +169,7 @@ export function openRun(dir: string, config?: object): Run {
         );
   checkWritable(dir);
   const run = new Run(dir, config ?? stored.config);
-  for (const name of namesIn(dir)) if (/\.tmp-\d+$/.test(name)) removeQuietly(join(dir, name));
+  removeTemporary(dir);
   repairCheckpoints(join(dir, "checkpoints"));
   return run;
 }
@@ -226,6 +229,11 @@ export function runtime(): Runtime {
   const { versions, platform, arch } = process;
   const name = versions.bun ? "bun" : versions.deno ? "deno" : "node";
   return { name, version: versions[name] ?? "unknown", platform, arch };
+}
+
+/** What a killed process was about to write. */
+function removeTemporary(dir: string): void {
+  for (const name of namesIn(dir)) if (/\.tmp-\d+$/.test(name)) removeQuietly(join(dir, name));
 }
 
 /** Permission bits do not tell (read-only mounts, quotas, root), so this writes a file. */

@@ -1,6 +1,7 @@
 /** Run folders, logs and atomic files: what survives kills and bad disks. */
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
@@ -45,6 +46,20 @@ describe("a new run", () => {
     fs.mkdirSync(dir);
     createRun({ dir, config }).close();
     assert.ok(fs.existsSync(join(dir, "config.json")));
+  });
+
+  test("takes what a kill before config.json left, but not a live lock's folder", () => {
+    const dir = fresh();
+    fs.mkdirSync(dir);
+    const lock = join(dir, "lock.json");
+    for (const name of ["log.txt", "probe.tmp-123", "config.json.tmp-123"]) {
+      fs.writeFileSync(join(dir, name), "half");
+    }
+    fs.writeFileSync(lock, JSON.stringify({ pid: 1, host: "another machine" }));
+    refuses(() => createRun({ dir, config }), /in use by process 1 on another machine/);
+    fs.writeFileSync(lock, JSON.stringify({ pid: 4_000_000, host: hostname() }));
+    createRun({ dir, config }).close();
+    assert.deepEqual(fs.readdirSync(dir).sort(), ["config.json", "log.txt"]);
   });
 
   // A parent that is a file stops even the superuser, whom permission bits do not.
