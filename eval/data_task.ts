@@ -71,13 +71,15 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
   );
   for (const id of held) splitOf.set(id, "test");
   const make = maker(prompts, encoded, groups, (entity) => splitOf.get(entity)!);
-  const all = [...free, ...(apart ?? [])].map(make);
+  const kept = [...free, ...(apart ?? [])];
+  const all = kept.map(make);
   const bySplit = Map.groupBy(all, ({ split }) => split);
   const found = sampled(bySplit.get("test") ?? [], testQuestions ?? null, seed);
   if (found.length > 0) bySplit.set("test", found);
   requireSplits(bySplit, order.length + held.size);
   return {
     leftOut,
+    unnamed: kept.filter(({ entity = "" }) => normaliseAnswer(entity) === "").length,
     tokenizer: prompts.tokenizer,
     stopTokens: prompts.stopTokens,
     questions: (split: Split) => bySplit.get(split) ?? [],

@@ -1,12 +1,11 @@
 /** How well does a model, in a folder or behind an endpoint, recall the answers of a question file? */
 
-import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { Command, Option } from "commander";
 import { exitCodeOf, number, strict, whole } from "../model/command.ts";
 import { UserError } from "../model/errors.ts";
 import { writeAtomic } from "../model/files.ts";
-import { hashOfFiles } from "../model/hash_files.ts";
+import { filesOfModel, hashOfFiles } from "../model/hash_files.ts";
 import { randomStream } from "../tensor/mod.ts";
 import { entityGroups } from "./data_task.ts";
 import { type Format, formats } from "./datasets/formats.ts";
@@ -194,23 +193,13 @@ const nameOf = ({ model, endpointModel, data }: Flags): string =>
 /** What decides an answer: the model, the questions, the prompts and how it is sampled. */
 async function settingsOf(flags: Flags, { prompts }: Responder, plan: Plan): Promise<Settings> {
   const { model, endpoint, endpointModel, data } = flags;
-  const weights = model === undefined ? [] : filesOf(model);
+  const weights = model === undefined ? [] : filesOfModel(model);
   return {
     ...(model !== undefined && { model: basename(model), weights: await hashOfFiles(weights) }),
     ...(endpoint !== undefined && { endpoint, model: endpointModel }),
     ...{ data: basename(data), questions: await hashOfFiles([data]), prompts, ...plan },
   };
 }
-
-/** All that is read of a model's folder: its template and its stop tokens decide answers too. */
-const READ =
-  /\.safetensors(\.index\.json)?$|^chat_template\.jinja$|^(config|generation_config)\.json$|^(tokenizer|tokenizer_config|special_tokens_map)\.json$/;
-
-const filesOf = (folder: string): string[] =>
-  readdirSync(folder)
-    .filter((name) => READ.test(name))
-    .toSorted()
-    .map((name) => join(folder, name));
 
 async function answerAll(
   asked: readonly Numbered[],

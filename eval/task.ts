@@ -30,6 +30,8 @@ export interface Task {
   readonly stopTokens: readonly number[];
   /** The questions of a split, those of one set if it is given. */
   questions(split: Split, set?: QuestionSet): readonly TaskQuestion[];
+  /** Questions that name no entity: splits share none of their texts, and no more is known. */
+  readonly unnamed?: number;
   /** What an answer says, as judges read it, without the token that ended it. */
   answerText(tokens: readonly number[]): string;
   /**

@@ -1,7 +1,8 @@
 /** SHA-256 of files, read in parts: what a measurement or a run was made of. */
 
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { fileError } from "./errors.ts";
 
 /** Of the files' bytes, one file behind the other, in hexadecimal. A UserError names what can't be read. */
@@ -16,3 +17,14 @@ export async function hashOfFiles(paths: readonly string[]): Promise<string> {
   }
   return hash.digest("hex");
 }
+
+/** All that is read of a model's folder: its template and its stop tokens decide answers too. */
+const READ =
+  /\.safetensors(\.index\.json)?$|^chat_template\.jinja$|^(config|generation_config)\.json$|^(tokenizer|tokenizer_config|special_tokens_map)\.json$/;
+
+/** The files that decide how a model's folder answers, in order of their names. */
+export const filesOfModel = (folder: string): string[] =>
+  readdirSync(folder)
+    .filter((name) => READ.test(name))
+    .toSorted()
+    .map((name) => join(folder, name));

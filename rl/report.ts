@@ -254,10 +254,11 @@ const booksText =
   "reliable sources only, absent ones by none: these no method can recall, so they show leaks.";
 
 /** What happened, in sentences. */
-function story(
+export function story(
   { heldout, chosenStep, validation, reward, method }: Summary,
-  { config }: Outcome,
+  { config, task }: Outcome,
 ): string[] {
+  const asked = (task.unnamed ?? 0) === 0 ? "entities" : "questions";
   const large = String(Math.max(...config.evaluate.passAtK));
   const sampled = percent(heldout.passAtK.before[large] ?? Number.NaN);
   const { before, after, stored, fixed, broken, p, lastStep } = heldout;
@@ -271,7 +272,7 @@ function story(
         `${large} samples for ${sampled}, but its first answer is right for ${percent(before)}.`
       : `Before training a right answer stands among ${large} samples for ${sampled} of the ` +
         `held-out questions, and the greedy answer is right for ${percent(before)}.`,
-    `${method.toUpperCase()} on other entities (${learned}) moved held-out recall by ` +
+    `${method.toUpperCase()} on other ${asked} (${learned}) moved held-out recall by ` +
       `${points(after - before)}: ${fixed} repaired, ${broken} broken, McNemar ${pValue(p)}.`,
     (chosenStep === 0
       ? "On the validation questions no checkpoint was better than the base model beyond chance " +
@@ -284,7 +285,7 @@ function story(
       ? "No gain that chance could not explain."
       : stored
         ? "The model was made to say what it already stored; none of these facts was trained on."
-        : "None of the entities that were tested was trained on.",
+        : `None of the ${asked} that were tested was trained on.`,
   ];
 }
 

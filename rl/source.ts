@@ -1,5 +1,7 @@
 /** What a run asks and whom: a world and the model that read it, or a question file and a real model. */
 
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Model } from "../eval/accuracy.ts";
 import { type DataTask, dataTask } from "../eval/data_task.ts";
 import type { QuestionFile } from "../eval/datasets/question.ts";
@@ -10,12 +12,13 @@ import type { Task } from "../eval/task.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { describeModel, loadModel } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { hashOfFiles } from "../model/hash_files.ts";
+import { filesOfModel, hashOfFiles } from "../model/hash_files.ts";
 import { progressLine } from "../model/progress_line.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { baseModel } from "./base.ts";
 import { seedsOf, type TrainConfig, worldOf } from "./config.ts";
 import type { DataSettings } from "./data_config.ts";
+import { writeJson } from "./files.ts";
 import { worldText } from "./header.ts";
 import type { Interrupt } from "./interrupt.ts";
 import type { Progress } from "./progress.ts";
@@ -28,7 +31,7 @@ export interface Source {
   readonly base: Model;
   /** Where both come from, for the header of a run. */
   readonly lines: readonly string[];
-  /** Of a question file, its SHA-256: a resumed run must find the same file. */
+  /** SHA-256 of the question files and of the model's folder: a resumed run must find the same. */
   readonly files?: Readonly<Record<string, string>>;
 }
 
@@ -55,7 +58,9 @@ async function openData(config: TrainConfig, data: DataSettings, progress: Progr
     ? { ...describeModel(data.model), parameters: new Map() }
     : loadModel(data.model, { onProgress: progressLine(`reading ${data.model}`) });
   const print = (text: string) => progress.print(text);
-  return { ...(await openQuestions(config, data, { ...model, tokenizer }, print)), base: model };
+  const questions = await openQuestions(config, data, { ...model, tokenizer }, print);
+  const files = { ...questions.files, [data.model]: await hashOfFiles(filesOfModel(data.model)) };
+  return { ...questions, files, base: model };
 }
 
 export interface Questions extends Omit<Source, "base"> {
@@ -88,7 +93,7 @@ export async function openQuestions(
   const [example] = task.questions("train");
   const shown = JSON.stringify(tokenizer!.decode(example!.prompt));
   const lines = [
-    `questions    ${[file, testFile].filter(Boolean).join(" and ")} (${questions.format}, ${questions.container}): ${sizes}; no entity in two of them`,
+    `questions    ${[file, testFile].filter(Boolean).join(" and ")} (${questions.format}, ${questions.container}): ${sizes}; ${apartText(task)}`,
     `prompts      ${prompts.settings.form}, for example ${shown}`,
     `from         ${folder}`,
   ];
@@ -98,6 +103,12 @@ export async function openQuestions(
   );
   return { task, prompts, lines, files };
 }
+
+/** What keeps the splits apart: entities, or texts where questions name none. */
+const apartText = ({ unnamed = 0 }: Task): string =>
+  unnamed === 0
+    ? "no entity in two of them"
+    : `no text in two of them (${unnamed} questions name no entity)`;
 
 function promptSettings(data: DataSettings, folder: string, tokenizer: Tokenizer | undefined) {
   if (tokenizer === undefined) {
@@ -118,3 +129,20 @@ async function readQuestions(
   if (problems !== undefined) print(problems);
   return read;
 }
+
+/** Refuses to go on with other question files, or another model, than the run in `dir` began with. */
+export function requireSameFiles(dir: string, resumed: boolean, { files }: Source): void {
+  if (files === undefined) return;
+  const path = join(dir, "data.json");
+  const before: Record<string, string> = resumed && existsSync(path) ? readFiles(path) : {};
+  // A run that is older than a file's place in this list can't tell, and goes on.
+  const changed = Object.keys(files).filter(
+    (name) => (before[name] ?? files[name]) !== files[name],
+  );
+  if (changed.length > 0) {
+    throw new UserError(`${changed.join(", ")} changed since ${dir} began; start another run`);
+  }
+  writeJson(path, files);
+}
+
+const readFiles = (path: string): Record<string, string> => JSON.parse(readFileSync(path, "utf8"));

@@ -22,7 +22,7 @@ import { ledgerRows, type Outcome, report, summarise } from "./report.ts";
 import { dryRunText, type ResolvedRun, resolveConfig } from "./resolve.ts";
 import { createRun, openRun, type Run } from "./run.ts";
 import { choose, localWeights } from "./select.ts";
-import { openSource, type Source } from "./source.ts";
+import { openSource, requireSameFiles, type Source } from "./source.ts";
 import { disposePolicy, disposeState, restore } from "./state.ts";
 import { trainingQuestions } from "./strata.ts";
 import { addressOf, heldRun, openServer } from "./tinker_trainer.ts";
@@ -74,7 +74,7 @@ async function train(work: Work): Promise<void> {
 
   // 1. Questions of which training, validation and test share no entity, and a base model.
   const { task } = source;
-  requireSameFiles(run, resumed, source);
+  requireSameFiles(run.dir, resumed, source);
   const held = server && (await heldRun(server, run, resumed, source.base));
   const base = held?.policy ?? source.base;
   const params = parameterCount(parameterSizes(base.config));
@@ -163,20 +163,6 @@ function headerOf(config: TrainConfig, { base, lines }: Source): string[] {
       `${hidden_size}, ${num_attention_heads} heads${mixture}`,
     ...methodOf(config).mathematics(config),
   ];
-}
-
-/** Refuses to go on with other question files than a run began with. */
-function requireSameFiles(run: Run<TrainConfig>, resumed: boolean, { files }: Source): void {
-  if (files === undefined) return;
-  const path = join(run.dir, "data.json");
-  if (!resumed || !existsSync(path)) {
-    writeJson(path, files);
-    return;
-  }
-  const before = JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
-  const changed = Object.keys(files).filter((name) => files[name] !== before[name]);
-  if (changed.length === 0) return;
-  throw new UserError(`${changed.join(", ")} changed since ${run.dir} began; start another run`);
 }
 
 /** Keeps the chosen weights as a folder that other tools open, and says where it is. */

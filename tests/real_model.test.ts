@@ -12,8 +12,12 @@ import {
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
+import { disposeParameters } from "../model/parameters.ts";
 import { trainConfig } from "../rl/config.ts";
+import { Progress } from "../rl/progress.ts";
+import { type Outcome, type Summary, story } from "../rl/report.ts";
 import { resolveConfig } from "../rl/resolve.ts";
+import { openSource, requireSameFiles, type Source } from "../rl/source.ts";
 import { runCommand } from "./support/command.ts";
 import { scratchFolder } from "./support/disk.ts";
 import { names, questionLines, wordModel, words } from "./support/word_model.ts";
@@ -108,6 +112,68 @@ describe("a run on real questions", () => {
     const { code, text } = train("--resume", "again");
     assert.equal(code, 2);
     assert.match(text, /own\.jsonl changed since again began; start another run/);
+  });
+});
+
+describe("what a run began with", () => {
+  const never = { requested: false, check: async () => false, [Symbol.dispose]() {} };
+  const open = async (...args: string[]) => {
+    const resolved = resolveConfig([...small, ...args]);
+    assert.ok(resolved.help === null);
+    const output = { write: () => true };
+    const source = await openSource(resolved.config, new Progress({ output }), never);
+    disposeParameters(source.base.parameters);
+    return source;
+  };
+
+  test("is asked for again: another model, of the same sizes, is refused", async () => {
+    const dir = join(folder, "began");
+    mkdirSync(dir);
+    const own = join(folder, "own-model");
+    cpSync(model, own, { recursive: true });
+    const before = await open("--model", own);
+    requireSameFiles(dir, false, before);
+    requireSameFiles(dir, true, before);
+    for (const name of ["model.safetensors", "config.json"]) {
+      const path = join(own, name);
+      const bytes = readFileSync(path);
+      // The last byte of a weight; a config.json with one more line's end.
+      const other = name === "config.json" ? [...bytes, 10] : bytes.with(-1, bytes.at(-1)! ^ 1);
+      writeFileSync(path, Uint8Array.from(other));
+      const after = await open("--model", own);
+      assert.throws(() => requireSameFiles(dir, true, after), /own-model changed since .*began/);
+      writeFileSync(path, bytes);
+    }
+    // A run from before models were hashed goes on, and is told of changes from then on.
+    const { [own]: _, ...old } = before.files!;
+    writeFileSync(join(dir, "data.json"), JSON.stringify(old));
+    requireSameFiles(dir, true, before);
+    assert.deepEqual(JSON.parse(readFileSync(join(dir, "data.json"), "utf8")), before.files);
+  });
+
+  test("is told: entities apart, or texts alone where questions name none", async () => {
+    const { lines } = await open();
+    assert.match(lines[0]!, /; no entity in two of them$/);
+    const bare = join(folder, "bare.jsonl");
+    const nameless = questionLines.map((line, i) => {
+      const { entity, ...rest } = JSON.parse(line);
+      return JSON.stringify(i % 3 === 0 ? rest : { entity, ...rest });
+    });
+    writeFileSync(bare, nameless.join("\n"));
+    const source = await open("--data", bare);
+    assert.match(source.lines[0]!, /; no text in two of them \(16 questions name no entity\)$/);
+    assert.equal(source.task.unnamed, 16);
+    const heldout = { passAtK: { before: {} }, before: 0.1, after: 0.9, p: 1e-6, lastStep: 0.9 };
+    const summary = {
+      heldout,
+      chosenStep: 3,
+      validation: {},
+      method: "grpo",
+    } as unknown as Summary;
+    const config = trainConfig.parse({});
+    const closing = ({ task }: Source) => story(summary, { task, config } as Outcome).at(-1);
+    assert.match(closing(await open())!, /^None of the entities that were tested was trained on/);
+    assert.match(closing(source)!, /^None of the questions that were tested was trained on/);
   });
 });
 
