@@ -1,6 +1,6 @@
 /** Checkpoint folders: written whole or not at all, verified by checksum, the best ones kept. */
 import { readFileSync, renameSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { syncFolder, writeDurably } from "../model/files.ts";
 import { codeOf, fileError, makeFolder, namesIn, removeQuietly } from "./files.ts";
@@ -168,11 +168,25 @@ function best(checkpoints: readonly CheckpointInfo[]): CheckpointInfo | null {
   return leader;
 }
 
-/** A checkpoint that cannot be read is left for the user to see, not removed. */
-function prune(folder: string, keep: number): void {
+/**
+ * All but the `keep` newest and the best go. A checkpoint that cannot be read is left for the user to
+ * see, not removed.
+ */
+export function prune(folder: string, keep: number, remove = removeQuietly): void {
   const old = stepFolders(folder).slice(0, -Math.max(1, keep));
   const leader = best(stepFolders(folder).flatMap(readable));
-  for (const { path } of old.flatMap(readable)) if (path !== leader?.path) removeQuietly(path);
+  for (const { path } of old.flatMap(readable)) {
+    if (path === leader?.path) continue;
+    // A kill in the middle leaves a folder that repairCheckpoints knows, not one without a manifest.
+    const aside = join(folder, `${temporaryPrefix}${basename(path)}`);
+    try {
+      renameSync(path, aside);
+    } catch (error) {
+      if (codeOf(error) === null) throw error;
+      continue; // as a failed removal: an old checkpoint more does no harm
+    }
+    remove(aside);
+  }
 }
 
 function readable(path: string): CheckpointInfo[] {

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import {
   bestCheckpoint,
   latestCheckpoint,
+  prune,
   readCheckpoint,
   repairCheckpoints,
   writeCheckpoint,
@@ -149,5 +150,18 @@ describe("checkpoints", () => {
     repairCheckpoints(folder);
     assert.deepEqual(fs.readdirSync(folder).sort(), ["step-000001", "step-000002"]);
     readCheckpoint(latestCheckpoint(folder)!.path);
+  });
+
+  test("a kill while old ones are removed leaves none that can't be read", () => {
+    const folder = fresh();
+    for (const step of [1, 2, 3]) writeCheckpoint(folder, step, files, { score: step });
+    const killed = (path: string) => {
+      fs.rmSync(join(path, "manifest.json"));
+      throw new Error("killed");
+    };
+    assert.throws(() => prune(folder, 1, killed), /killed/);
+    assert.equal(bestCheckpoint(folder)!.step, 3);
+    repairCheckpoints(folder);
+    assert.deepEqual(fs.readdirSync(folder).sort(), ["step-000002", "step-000003"]);
   });
 });
