@@ -91,13 +91,13 @@ export async function optimizerStep<T>(
     const loss = losses.reduce((a, b) => a + b, 0);
     const gradNorm = (await norm.data())[0]!;
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-      const bad = Math.max(
-        0,
-        losses.findIndex((x) => !Number.isFinite(x)),
+      const bad = losses.findIndex((x) => !Number.isFinite(x));
+      // Where all losses are finite, any of the gradients may be what is not.
+      const suspects = bad < 0 ? micros : [micros[bad]!];
+      const repeats = suspects.map(
+        (micro) => () => scope(() => void gradientsOf(lossOf(micro).loss, parameters)),
       );
-      throw await nonFiniteError({ loss, gradNorm, learningRate }, parameters, () =>
-        scope(() => void gradientsOf(lossOf(micros[bad]!).loss, parameters)),
-      );
+      throw await nonFiniteError({ loss, gradNorm, learningRate }, parameters, repeats);
     }
     optimizer.apply(sums, norm, learningRate);
     const observed = await Promise.all(
@@ -128,7 +128,7 @@ export const policyUpdate = <T>(
 async function nonFiniteError(
   { loss, gradNorm, learningRate }: { loss: number; gradNorm: number; learningRate: number },
   parameters: ParameterTree,
-  repeat: () => void,
+  repeats: readonly (() => void)[],
 ): Promise<UserError> {
   const spoiled = (
     await Promise.all(
@@ -139,13 +139,16 @@ async function nonFiniteError(
     )
   ).find((name) => name !== undefined);
   const { device } = parameters.values().next().value!;
-  const first = await firstNonFinite(device, repeat);
+  let first: Awaited<ReturnType<typeof firstNonFinite>>;
+  for (const repeat of repeats) first ??= await firstNonFinite(device, repeat);
   const shapes = first?.inputs.map((shape) => `[${shape.join(" ")}]`).join(" ");
   const culprit =
     spoiled !== undefined
       ? `the weight ${spoiled} was not finite before it`
       : first === undefined
-        ? "computed once more it is finite: is the machine sound?"
+        ? Number.isFinite(loss)
+          ? "each gradient is finite, their norm is not"
+          : "computed once more it is finite: is the machine sound?"
         : `the first op to give ${first.value} was ${first.op} on ${shapes}`;
   return new UserError(
     `the loss is ${loss} and the gradient's norm ${gradNorm}: no step was taken; ${culprit}. ` +

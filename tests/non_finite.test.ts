@@ -73,6 +73,30 @@ describe("an optimizer step", () => {
     assert.equal(optimizer.step, 0);
   });
 
+  test("looks for a gradient that is not finite in every part of the batch", async () => {
+    const w = tensor([1, 2], [2]);
+    const trained = () => ({
+      parameters: new Map([["w", w]]),
+      optimizer: new AdamW(new Map([["w", w]])),
+    });
+    // Both losses are finite: the slope of √x at 0 is not.
+    const lossOf = (sound: boolean) => {
+      const p = trained().parameters.get("w")!;
+      const loss = sound ? p.square().sum() : p.sub(p.detach()).sqrt().sum();
+      return { loss, observed: [] };
+    };
+    for (const micros of [
+      [true, false],
+      [false, true],
+    ]) {
+      const attempt = optimizerStep(trained(), micros, 0.1, lossOf);
+      await assert.rejects(attempt, /the first op to give (Infinity|NaN) was \w+ on/);
+    }
+    const large = () => ({ loss: w.mul(1e20).sum(), observed: [] });
+    const attempt = optimizerStep(trained(), [0], 0.1, large);
+    await assert.rejects(attempt, /no step was taken; each gradient is finite, their norm is not/);
+  });
+
   test("names a weight that was spoiled before", async () => {
     const { attempt } = await stepOn(Number.NaN, 1);
     await assert.rejects(attempt, /the weight w was not finite before it/);
