@@ -4,7 +4,7 @@ import type { Field, JsonObject } from "./fields.ts";
 import { valueFromText } from "./fields.ts";
 import { setPath } from "./flags.ts";
 import { configHash } from "./hash.ts";
-import { suggestion, userErrorOf } from "./user_error.ts";
+import { suggestion, UserError, userErrorOf } from "./user_error.ts";
 
 /** One setting and the values that it takes, as text. */
 export interface Axis {
@@ -80,12 +80,20 @@ export function pointsOf(axes: readonly Axis[]): Point[] {
   });
 }
 
-/** The runs of all points and seeds. `seedKey` is what a seed sets: "seed" or "seeds.rl". */
+/**
+ * The runs of all points and seeds. `seedKey` is what a seed sets: "seed" or "seeds.rl"; a UserError
+ * where an axis does so too.
+ */
 export function plan(
   axes: readonly Axis[],
   seeds: readonly number[],
   seedKey: "seed" | "seeds.rl",
 ): PlannedRun[] {
+  if (axes.some(({ field }) => field.key === seedKey)) {
+    throw new UserError(
+      `--grid ${seedKey}: --seeds sets it for every run (--vary), over any value of a grid; leave it out`,
+    );
+  }
   return pointsOf(axes).flatMap((point) =>
     seeds.map((seed) => {
       const settings: JsonObject = {};

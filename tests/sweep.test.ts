@@ -53,6 +53,12 @@ describe("a grid", () => {
   }
 });
 
+test("a grid over the seed that the sweep itself sets is refused, over another it is not", () => {
+  const axes = axesOf(["seeds.rl=5,6"], fields);
+  assert.throws(() => plan(axes, [1], "seeds.rl"), /--grid seeds\.rl: --seeds sets it/);
+  assert.equal(new Set(plan(axes, [1], "seed").map(({ settings }) => settings)).size, 2);
+});
+
 test("the mean's interval is Student's", () => {
   const { mean, half } = meanInterval([1, 2, 3, 4]);
   assert.equal(mean, 2.5);
