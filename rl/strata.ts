@@ -47,9 +47,11 @@ export function trainingQuestions(
       const n = counts.filter((count) => inStratum(name, count, samples)).length;
       return `${name} ${n}`;
     });
+    // Of a question file no samples are drawn where all of it is asked.
+    const told = counts.length === 0 ? "" : ` (of ${samples} samples: ${sizes.join(", ")})`;
     throw new UserError(
-      `train.stratum ${stratum} has ${own.length} questions, ${most ?? 1} are needed ` +
-        `(of ${samples} samples: ${sizes.join(", ")}); use a smaller train.questions`,
+      `train.stratum ${stratum} has ${own.length} questions, ${most ?? 1} are needed${told}; ` +
+        "use a smaller train.questions",
     );
   }
   if (most === null || most === own.length) return own;

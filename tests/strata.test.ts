@@ -66,6 +66,11 @@ test("so many of a stratum are drawn at random, in the order of the questions", 
     () => trainingQuestions(asked(2), [9, 9], configOf({ stratum: "zero" }), 1),
     /zero has 0 questions, 1 are needed/,
   );
+  // Of a question file nothing was counted where all of it is asked: no sizes are made up.
+  assert.throws(
+    () => trainingQuestions(asked(50), [], configOf({ questions: 100 }), 1),
+    /train\.stratum all has 50 questions, 100 are needed; use a smaller/,
+  );
 });
 
 test("a run trains on its stratum alone, and logs curves where they are asked for", () => {
