@@ -1,8 +1,10 @@
-/** Ctrl-C and SIGTERM: the first asks the run to save and stop, the second ends it at once. */
+/** Ctrl-C and SIGTERM: the first asks the run to stop where it can, the second ends it at once. */
 
 export interface Interrupt {
   /** Whether a signal has arrived. */
   readonly requested: boolean;
+  /** Whether who is stopped now saves a checkpoint first, for what is printed. */
+  saves?: boolean;
   /**
    * Lets pending signals in, then says whether one has arrived. Signals reach JavaScript only
    * between turns of the event loop, so that a loop without this never hears them.
@@ -26,11 +28,11 @@ export function onInterrupt({
   const listener = () => {
     if (requested) return exit(130);
     requested = true;
-    print("saving a checkpoint; press again to quit at once");
+    const then = interrupt.saves ? "saving a checkpoint" : "going on to where it can be stopped";
+    print(`${then}; press again to quit at once`);
   };
-  process.on("SIGINT", listener);
-  process.on("SIGTERM", listener);
-  return {
+  const interrupt: Interrupt = {
+    saves: false,
     get requested() {
       return requested;
     },
@@ -43,4 +45,7 @@ export function onInterrupt({
       process.off("SIGTERM", listener);
     },
   };
+  process.on("SIGINT", listener);
+  process.on("SIGTERM", listener);
+  return interrupt;
 }

@@ -234,6 +234,7 @@ describe("the command", () => {
       const child = script(`
         import { onInterrupt } from "RL/interrupt.ts";
         const interrupt = onInterrupt();
+        interrupt.saves = ${signal === "SIGINT"};
         console.log("ready", interrupt.requested);
         while (!(await interrupt.check())) { const end = Date.now() + 5; while (Date.now() < end); }
         console.log("requested");
@@ -242,7 +243,9 @@ describe("the command", () => {
       child.stdout!.on("data", () => process.kill(child.pid!, signal));
       const { code, out, err } = await ended(child);
       assert.equal(out, "ready false\nrequested\n");
-      assert.equal(err, "saving a checkpoint; press again to quit at once\n");
+      const then =
+        signal === "SIGINT" ? "saving a checkpoint" : "going on to where it can be stopped";
+      assert.equal(err, `${then}; press again to quit at once\n`);
       assert.equal(code, 130);
     }
   });
