@@ -53,8 +53,11 @@ function scaleOf(
   if (form === "centred") return 1;
   // r - Σ_{others}/(n-1) = (r - mean) · n/(n-1).
   if (form === "leaveOneOut") return n / (n - 1);
-  const variance = varianceOf(form === "batchStd" ? all : group, ddof);
-  // Equal rewards have centred values of exactly 0 and any finite scale; 0/0 must not arise.
+  const values = form === "batchStd" ? all : group;
+  // Equal rewards have advantage 0. Their mean may be rounded, so that rewards and mean differ by as
+  // little as their std does: without an epsilon the quotient would be of full size.
+  if (values.every((r) => r === values[0])) return 0;
+  const variance = varianceOf(values, ddof);
   return variance === 0 ? 0 : 1 / (Math.sqrt(variance) + epsilon);
 }
 

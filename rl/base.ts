@@ -14,13 +14,10 @@ import { warmupConstant, warmupCosine } from "../model/schedule.ts";
 import { baseModelHash, seedsOf, type TrainConfig } from "./config.ts";
 import type { Interrupt } from "./interrupt.ts";
 import { goldTokens } from "./methods/supervised.ts";
-import { modelKeys } from "./model_config.ts";
+import { modelKeys, POSITIONS } from "./model_config.ts";
 import type { Progress } from "./progress.ts";
 import { questionsOfStep } from "./rollout.ts";
 import { UserError } from "./user_error.ts";
-
-/** Longest sequence that a model is made for: documents are far shorter. */
-const POSITIONS = 256;
 
 export function modelConfigOf({ model }: TrainConfig, world: World): ModelConfig {
   return parseConfig({

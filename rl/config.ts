@@ -24,7 +24,7 @@ import {
   when,
   whole,
 } from "./method_config.ts";
-import { model, modelProblems, shapingSettings } from "./model_config.ts";
+import { model, modelProblems, POSITIONS, shapingSettings } from "./model_config.ts";
 import { recipeNames } from "./recipes.ts";
 import { sampler, samplerProblems } from "./sampler_config.ts";
 import { trainer, trainerProblems } from "./trainer_config.ts";
@@ -322,12 +322,21 @@ function samplingProblems({ world, train, evaluate, data }: TrainConfig): string
   );
 }
 
-function scheduleProblems({ world, pretrain, warmStart }: TrainConfig): string[] {
+function scheduleProblems({ world, pretrain, warmStart, train }: TrainConfig): string[] {
   const { warmup, steps } = pretrain;
   return when(
     [
       warmup > steps,
       `pretrain.warmup ${warmup} never ends within pretrain.steps ${steps}: use at most ${steps}`,
+    ],
+    [
+      pretrain.length > POSITIONS,
+      `pretrain.length ${pretrain.length} is above the model's ${POSITIONS} positions`,
+    ],
+    [
+      train.maxNewTokens >= POSITIONS,
+      `train.maxNewTokens ${train.maxNewTokens} leaves no room for a question in the model's ` +
+        `${POSITIONS} positions`,
     ],
     [
       world.qaShare === 0 && warmStart.steps === 0,

@@ -129,8 +129,15 @@ export async function validate(model: Model, task: Task, config: TrainConfig): P
     ? await answerProbabilities(asked, temperature)
     : await sampledShares(asked, config);
   const probability = probabilities.reduce((a, b) => a + b, 0) / probabilities.length;
-  return { accuracy, probability, score: accuracy + 1e-3 * probability };
+  return { accuracy, probability, score: scoreOf(accuracy, probability, probabilities.length) };
 }
+
+/**
+ * Accuracy first, then probability: one of n questions more is 1/n of accuracy, and the whole range of
+ * probabilities weighs less. Below 1,000 questions 1/1000 is less.
+ */
+export const scoreOf = (accuracy: number, probability: number, n: number): number =>
+  accuracy + (n < 1000 ? 1e-3 : 0.5 / n) * probability;
 
 const VALIDATION_SAMPLES = 4;
 

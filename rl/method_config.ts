@@ -197,11 +197,13 @@ interface Settings {
   readonly optimizer: z.output<typeof optimizer>;
   readonly grpo: z.output<typeof grpo>;
   readonly ppo: z.output<typeof ppo>;
+  readonly dpo: z.output<typeof dpo>;
 }
 
-export function methodProblems({ method, train, optimizer, grpo, ppo }: Settings): string[] {
+export function methodProblems({ method, train, optimizer, grpo, ppo, dpo }: Settings): string[] {
   const needsGroup = grpo.advantage !== "reward";
   const answers = train.questionsPerStep * (method === "sft" ? 1 : train.groupSize);
+  const paid = train.questionsPerStep * train.groupSize;
   const kinds = method === "sft" ? "gold answers" : "rollouts";
   return when(
     [
@@ -232,6 +234,19 @@ export function methodProblems({ method, train, optimizer, grpo, ppo }: Settings
         "would never be reached",
     ],
     [
+      grpo.ratioCap !== null && grpo.surrogate === "soft",
+      `grpo.ratioCap ${grpo.ratioCap} with grpo.surrogate soft: its gate caps nothing; use none`,
+    ],
+    [
+      grpo.dualClip !== null && grpo.surrogate !== "clip",
+      `grpo.dualClip ${grpo.dualClip} with grpo.surrogate ${grpo.surrogate}: only clip has this ` +
+        "bound; use none",
+    ],
+    [
+      dpo.labelSmoothing > 0 && dpo.form !== "sigmoid",
+      `dpo.labelSmoothing ${dpo.labelSmoothing} with dpo.form ${dpo.form}: only sigmoid has it; use 0`,
+    ],
+    [
       answers % train.miniBatches !== 0,
       `train.miniBatches ${train.miniBatches} does not divide the ${answers} ${kinds} of a step ` +
         `(train.questionsPerStep ${train.questionsPerStep} x train.groupSize ${train.groupSize})`,
@@ -244,6 +259,11 @@ export function methodProblems({ method, train, optimizer, grpo, ppo }: Settings
     [
       ppo.klTarget !== null && ppo.klCoefficient === 0,
       "ppo.klTarget without ppo.klCoefficient: an adaptive coefficient needs one to start from",
+    ],
+    [
+      ppo.klTarget !== null && 5 * ppo.klHorizon <= paid,
+      `ppo.klHorizon ${ppo.klHorizon} is no more than a fifth of the ${paid} rollouts of a step: the ` +
+        `adaptive coefficient could become 0 or negative; use at least ${Math.floor(paid / 5) + 1}`,
     ],
   );
 }

@@ -20,7 +20,8 @@ export const metricMeanings: Readonly<Record<string, string>> = {
     "Mean -log p of a sampled token: an estimate of the entropy; falls as the policy decides.",
   num_tokens: "Tokens of the answers of this step.",
   num_asked: "Answers sampled, those of groups that were left out (resampleRounds) among them.",
-  "clip_ratio/low_mean": "Share of trained tokens with A < 0 whose ratio is below the clip.",
+  "clip_ratio/low_mean":
+    "Share of trained tokens with A < 0 whose ratio is below the clip; none without one.",
   "clip_ratio/high_mean": "Share of trained tokens with A > 0 whose ratio is above the clip.",
   "ratio/first_log_max":
     "Largest |log ratio| before the step's first update: 0 where one engine samples and trains.",
@@ -35,7 +36,7 @@ export const metricMeanings: Readonly<Record<string, string>> = {
   kept_ratio: "Share of the sampled answers that rejection sampling keeps.",
   num_pairs: "Pairs of a gold and a sampled wrong answer.",
   "rewards/accuracies": "Share of pairs whose gold answer is preferred more than by the reference.",
-  "rewards/margins": "Mean of log π/ref of gold minus that of wrong: should rise.",
+  "rewards/margins": "Mean of β·(log π/ref of gold minus that of wrong): should rise.",
   "logps/chosen": "Mean log p of gold answers. DPO can lower it while margins rise.",
   "logps/rejected": "Mean log p of wrong answers: should fall.",
   "loss/value_avg": "Mean loss of the value model.",

@@ -3,6 +3,9 @@ import { z } from "zod";
 import { count, when } from "./method_config.ts";
 
 /** What --model.family says -> `model_type` of config.json. */
+/** Longest sequence that a world's model is made for: documents are far shorter. */
+export const POSITIONS = 256;
+
 export const modelTypes = {
   llama: "llama",
   qwen2: "qwen2",

@@ -37,9 +37,9 @@ export interface PolicyReport {
   readonly loss: number;
   /** NaN: a server that trains does not say. */
   readonly gradNorm: number;
-  /** Share of trained tokens whose ratio was clipped from below and from above. */
-  readonly clippedLow: number;
-  readonly clippedHigh: number;
+  /** Share of trained tokens whose ratio was clipped from below and from above; null: no clip. */
+  readonly clippedLow: number | null;
+  readonly clippedHigh: number | null;
   /** max |log ρ|: 0 in the first update of a step, for one engine samples and trains. */
   readonly maxLogRatio: number;
   /** Mean of (ρ - 1) - log ρ over tokens: how far the policy has moved from the one that sampled. */
@@ -91,7 +91,7 @@ export async function policyStep(
 export function ratioFigures(
   answers: readonly PolicyAnswer[],
   logRatios: readonly (readonly number[])[],
-  { clipLow, clipHigh }: Pick<PolicySettings, "clipLow" | "clipHigh">,
+  { surrogate, clipLow, clipHigh }: Pick<PolicySettings, "surrogate" | "clipLow" | "clipHigh">,
 ): Pick<PolicyReport, "clippedLow" | "clippedHigh" | "maxLogRatio" | "approximateKl"> {
   const sums = { low: 0, high: 0, largest: 0, moved: 0, tokens: 0 };
   answers.forEach(({ advantages, count }, i) => {
@@ -107,7 +107,10 @@ export function ratioFigures(
   });
   const share = (n: number): number => (sums.tokens === 0 ? 0 : n / sums.tokens);
   return {
-    ...{ clippedLow: share(sums.low), clippedHigh: share(sums.high) },
+    // CISPO and the soft gate have no such bounds.
+    ...(surrogate === "clip"
+      ? { clippedLow: share(sums.low), clippedHigh: share(sums.high) }
+      : { clippedLow: null, clippedHigh: null }),
     ...{ maxLogRatio: sums.largest, approximateKl: share(sums.moved) },
   };
 }

@@ -173,7 +173,7 @@ const ledgerKey = ({ id, split, set, entity, promptText, gold, status, myth }: T
   ...{ id, split, set, entity, question: promptText, gold, myth, status },
 });
 
-type Summary = ReturnType<typeof summarise>;
+export type Summary = ReturnType<typeof summarise>;
 
 function tables({ heldout, train }: Summary, samples: number): Table[] {
   const { intervals, gain, passAtK, repair, n } = heldout;

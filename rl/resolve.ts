@@ -1,6 +1,7 @@
 /** From a command line to a run: preset < config file < flags; all mistakes reported at once. */
 import { readFileSync } from "node:fs";
 import type { z } from "zod";
+import { parseObject } from "../model/json.ts";
 import {
   contradictions,
   type PresetName,
@@ -120,8 +121,12 @@ export function resolveConfig(
     { origin: "flag", values: flags.values },
   ];
   const base = attempt(problems, () => baseLayer(resume, above));
-  const implied = resume === null ? [...samplerLayer(above), ...recipeLayer(above)] : [];
-  const layers = [...base, ...implied, ...above];
+  const sampled = resume === null ? samplerLayer(above) : [];
+  const recipe = resume === null ? recipeLayer(above) : [];
+  // A recipe that a flag asks for stands above the file, which may be all of a run's settings.
+  const own =
+    flags.values.recipe === undefined ? [...recipe, ...above] : above.toSpliced(-1, 0, ...recipe);
+  const layers = [...base, ...sampled, ...own];
   const merged = merge(fields, layers);
   const config = validate(merged.values, fields, merged.origins, flags.given, problems);
   if (problems.length > 0 || config === null) {
@@ -154,6 +159,15 @@ export function presetConfig(preset: PresetName): TrainConfig {
   return trainShape.parse({ ...presets[preset], ...data, preset });
 }
 
+/** What stands below the flags that repeat a run: what its preset, recipe and engine bring. */
+function impliedConfig(config: TrainConfig): TrainConfig {
+  const above = [{ origin: "flag", values: config as JsonObject }];
+  const layers = [baseLayer(null, above), ...samplerLayer(above), ...recipeLayer(above)];
+  const { values } = merge(fieldsOf(trainShape), layers);
+  const data = config.preset === "data" ? { data: dataPlaceholder } : {};
+  return trainShape.parse({ ...values, ...data, preset: config.preset });
+}
+
 /** What --dry-run prints: each setting, where it comes from, and a command that repeats the run. */
 export function dryRunText({ config, hash, origins, out, resume }: ResolvedRun): string {
   const rows = fieldsOf(trainShape).map((field) => ({
@@ -167,7 +181,7 @@ export function dryRunText({ config, hash, origins, out, resume }: ResolvedRun):
   const lines = rows.map(({ key, value, origin }) =>
     `${key.padEnd(keys)}  ${value.padEnd(values)}  ${origin === "default" ? "" : origin}`.trimEnd(),
   );
-  const flags = toFlags(trainShape, config, presetConfig(config.preset)).map(shellQuote);
+  const flags = toFlags(trainShape, config, impliedConfig(config)).map(shellQuote);
   const { world, pretrain, rl } = seedsOf(config);
   return [
     ...lines,
@@ -240,19 +254,13 @@ function recipeLayer(above: readonly Layer[]): Layer[] {
 
 /** The settings in a JSON file, which may also be a run's config.json. */
 function fileLayer(path: string, fields: readonly Field[], problems: string[]): Layer {
-  let text: string;
+  let bytes: Uint8Array;
   try {
-    text = readFileSync(path, "utf8");
+    bytes = readFileSync(path);
   } catch (error) {
     throw new UserError(`--config ${path} cannot be read: ${(error as Error).message}`);
   }
-  let values: unknown;
-  try {
-    values = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`--config ${path} is not JSON: ${(error as Error).message}`);
-  }
-  if (!isObject(values)) throw new UserError(`--config ${path} must hold a JSON object {…}`);
+  const values = parseObject(bytes, `--config ${path}`) as JsonObject;
   const settings = isObject(values.config) && "hash" in values ? values.config : values;
   problems.push(...unknownKeys(settings, fields).map((problem) => `${path}: ${problem}`));
   return { origin: path, values: settings };

@@ -152,9 +152,10 @@ function stepsOn(
   };
   return {
     async policyStep(answers, settings, { learningRate }) {
-      const still = { clippedLow: 0, clippedHigh: 0, maxLogRatio: 0, approximateKl: 0 };
       const unknown = { kl: null, entropy: null };
-      if (answers.length === 0) return { loss: 0, gradNorm: 0, ...still, ...unknown };
+      if (answers.length === 0) {
+        return { loss: 0, gradNorm: 0, ...ratioFigures([], [], settings), ...unknown };
+      }
       const data = answers.map(({ prompt, tokens, old, weight, advantages }) =>
         datumOf(prompt, tokens, { logprobs: old, advantages: advantages.map((a) => weight * a) }),
       );

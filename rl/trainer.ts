@@ -65,6 +65,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
   using stage = progress.stage(config.method, train.steps, { from: state.step });
   // Asked before each step: a run that stopped early and was killed behind it takes no more of them.
   const stale = () => evaluate.patience > 0 && state.sinceBest >= evaluate.patience;
+  interrupt.saves = true;
   while (state.step < train.steps && !stale()) {
     const { step } = state;
     const started = performance.now();
@@ -105,7 +106,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     stage.update(state.step, {
       ...(figures.reward === undefined
         ? { loss: (metrics.loss ?? 0).toFixed(3) }
-        : { reward: figures.reward.toFixed(3) }),
+        : { reward: figures.reward?.toFixed(3) ?? "none" }),
       ...(validation && { validation: `${(100 * validation.accuracy).toFixed(1)} %` }),
     });
     // 3. Save, and stop where asked to.
@@ -118,6 +119,7 @@ export async function trainPolicy(training: Training): Promise<boolean> {
     progress.print(`no better validation for ${evaluate.patience} in a row: stopped early`);
   }
   stage.finish();
+  interrupt.saves = false;
   return true;
 }
 
@@ -180,22 +182,23 @@ const mean = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0) / Math.max(values.length, 1);
 
 /** What the policy answered in a step, under the names that other trainers' dashboards know. */
-function rolloutMetrics(rollouts: readonly Rollout[], groupSize: number) {
+export function rolloutMetrics(rollouts: readonly Rollout[], groupSize: number) {
   if (rollouts.length === 0) return {};
   const scores = rollouts.map(({ judgement }) => judgement.score);
   const scored = scores.filter((score) => score !== null);
-  const reward = mean(scored);
+  const reward = scored.length === 0 ? null : mean(scored);
   const lengths = rollouts.map(({ tokens }) => tokens.length);
   const groups = Array.from({ length: rollouts.length / groupSize }, (_, g) =>
     scores.slice(g * groupSize, (g + 1) * groupSize).filter((score) => score !== null),
-  );
+  ).filter((group) => group.length > 0);
   const flat = groups.filter((group) => group.every((score) => score === group[0]));
   const logProbs = rollouts.flatMap((rollout) => rollout.logProbs);
   return {
     reward,
-    reward_std: Math.sqrt(mean(scored.map((score) => (score - reward) ** 2))),
+    reward_std:
+      reward === null ? null : Math.sqrt(mean(scored.map((score) => (score - reward) ** 2))),
     reward_null: scores.length - scored.length,
-    frac_reward_zero_std: flat.length / groups.length,
+    frac_reward_zero_std: groups.length === 0 ? null : flat.length / groups.length,
     "completions/mean_length": mean(lengths),
     "completions/clipped_ratio": rollouts.filter((r) => !r.finished).length / rollouts.length,
     // -log π of what was sampled: its mean estimates the entropy of a token.

@@ -13,6 +13,8 @@ import {
 } from "../rl/config.ts";
 import { fieldsOf } from "../rl/fields.ts";
 import { configHash, differences } from "../rl/hash.ts";
+import { grpo } from "../rl/methods/grpo.ts";
+import { sft } from "../rl/methods/supervised.ts";
 import { commandFlags, dryRunText, presetConfig, resolveConfig, trainHelp } from "../rl/resolve.ts";
 import { createRun } from "../rl/run.ts";
 import { UserError } from "../rl/user_error.ts";
@@ -78,6 +80,16 @@ describe("precedence", () => {
     const config = configOf("--config", join(dir, "config.json"), "--seed", "4");
     assert.equal(config.train.steps, 33);
     assert.deepEqual(seedsOf(config), { world: 4, pretrain: 4, rl: 9 });
+  });
+
+  test("a recipe that a flag asks for stands above a file of all settings, flags above it", () => {
+    const file = jsonFile("all.json", configOf());
+    const flags = ["--config", file, "--recipe", "dapo"];
+    const { recipe, grpo } = configOf(...flags);
+    assert.deepEqual([recipe, grpo.clipHigh, grpo.resampleRounds], ["dapo", 0.28, 4]);
+    assert.equal(configOf(...flags, "--grpo.clip-high", "0.25").grpo.clipHigh, 0.25);
+    const named = jsonFile("named.json", { recipe: "dapo", grpo: { clipHigh: 0.3 } });
+    assert.equal(configOf("--config", named).grpo.clipHigh, 0.3, "the file's own stands below it");
   });
 
   test("every preset resolves without a contradiction; null is the default but for its world", () => {
@@ -189,8 +201,13 @@ describe("mistakes in the JSON file", () => {
     ["null", { train: { steps: null } }, /"train.steps" is null; expected an integer/],
     ["nested too deep", { seed: { world: 1 } }, /"seed" is {"world":1}; expected an integer/],
     ["preset", { preset: "smok" }, /"preset" is "smok"; expected one of .*; did you mean smoke\?/],
-    ["an array", [1], /must hold a JSON object/],
-    ["not JSON", "{ seed: 1 }", /is not JSON: /],
+    ["an array", [1], /is not a JSON object/],
+    [
+      "a key twice",
+      '{"train": {"steps": 7}, "train": {"groupSize": 4}}',
+      /name "train" occurs twice/,
+    ],
+    ["not JSON", "{ seed: 1 }", /is not JSON \(/],
   ];
   for (const [name, content, message] of cases) {
     test(name, () => {
@@ -236,6 +253,21 @@ describe("settings that contradict each other", () => {
     [["--train.mini-batches", "3"], /miniBatches 3 does not divide the 1024 rollouts/],
     [["--evaluate.pass-at-k", "1,512"], /passAtKSamples 256 cannot estimate pass@512/],
     [["--optimizer.warmup", "500"], /optimizer.warmup 500 never ends within train.steps 120/],
+    [
+      ["--grpo.surrogate=soft", "--grpo.ratio-cap=3"],
+      /ratioCap 3 with grpo.surrogate soft: its gate caps nothing/,
+    ],
+    [
+      ["--grpo.surrogate=cispo", "--grpo.ratio-cap=5", "--grpo.dual-clip=3"],
+      /dualClip 3 with grpo.surrogate cispo: only clip has/,
+    ],
+    [["--dpo.form=ipo", "--dpo.label-smoothing=0.3"], /labelSmoothing 0.3 with dpo.form ipo/],
+    [
+      ["--recipe=ppo-ziegler", "--ppo.kl-horizon=204"],
+      /klHorizon 204 is no more than a fifth of the 1024 rollouts .* use at least 205/,
+    ],
+    [["--pretrain.length", "300"], /pretrain.length 300 is above the model's 256 positions/],
+    [["--train.max-new-tokens", "300"], /maxNewTokens 300 leaves no room .* 256 positions/],
     [["--pretrain.steps", "10"], /pretrain.warmup 50 never ends within pretrain.steps 10/],
   ];
   for (const [argv, message] of cases) {
@@ -284,5 +316,39 @@ describe("help and dry run", () => {
     assert.match(text, /^seeds +world 1, pretrain 1, rl 3$/m);
     const command = text.match(/^repeat +bun run rl\/train.ts (.*)$/m)![1]!;
     assert.deepEqual(configOf(...command.split(" ")), resolved.config);
+  });
+
+  // Flags that equal the preset, over a recipe or an engine that stand above it.
+  const model = ["--data", "q.jsonl", "--model", "m"];
+  for (const argv of [
+    ["--recipe", "dapo", "--grpo.clip-high", "0.2"],
+    ["--preset", "demo", "--recipe", "ppo-ziegler", "--train.epochs", "1"],
+    [...model, "--sampler.engine=vllm", "--sampler.url=http://x/v1", "--grpo.importance=none"],
+    [...model, "--judge", "http://x/v1", "--judge.model", "j"],
+    [...model, "--recipe", "rloo", "--grpo.kl-coefficient", "0"],
+  ]) {
+    test(`repeats ${argv.join(" ")}`, () => {
+      const resolved = resolveConfig(argv);
+      assert.ok(resolved.help === null);
+      const command = dryRunText(resolved).match(/^repeat +bun run rl\/train.ts (.*)$/m)![1]!;
+      assert.deepEqual(configOf(...command.split(" ")), resolved.config);
+    });
+  }
+});
+
+describe("a run's header", () => {
+  const tokenLoss = (...argv: string[]) => grpo.mathematics(configOf(...argv))[1]!;
+
+  test("tells the loss that is minimised, no bound or ratio that it hasn't", () => {
+    assert.match(tokenLoss("--grpo.dual-clip", "3"), /at most -3A where A < 0; .*ρ = 1 exactly/);
+    const config = configOf("--grpo.surrogate=cispo", "--grpo.ratio-cap=5");
+    const both = { ...config, grpo: { ...config.grpo, dualClip: 3 } }; // of a run before it was refused
+    assert.doesNotMatch(grpo.mathematics(both)[1]!, /at most/);
+    const trainer = ["--trainer.url=http://x", "--trainer.model=Q", "--data=q", "--model=m"];
+    assert.match(tokenLoss(...trainer), /; one update a step$/);
+    const lines = (...argv: string[]) => sft.mathematics(configOf("--method", "sft", ...argv));
+    const warm = lines("--train.temperature", "0.5").filter((line) => /divided by 0\.5/.test(line));
+    assert.equal(warm.length, 1);
+    assert.ok(!lines().some((line) => line.includes("divided")));
   });
 });

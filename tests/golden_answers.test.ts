@@ -7,6 +7,7 @@ import { passAtK } from "../eval/pass_at_k.ts";
 import { samplingProbabilities } from "../model/filters.ts";
 import { tokenWeight, weightedSum } from "../rl/aggregate.ts";
 import { entropy } from "../rl/loss.ts";
+import { metricsOf } from "../rl/methods/dpo.ts";
 import { type PreferenceForm, preferenceLoss } from "../rl/preference.ts";
 import { gradients, scope, tensor } from "../tensor/mod.ts";
 import { golden, near, precisions } from "./golden/golden.ts";
@@ -44,6 +45,12 @@ describe("golden DPO", () => {
       });
     });
   }
+
+  test("reported margins are of rewards: β times the difference of log-ratios", () => {
+    const report = { loss: 0, gradNorm: 0, margins: [3, -1], chosen: [-1], rejected: [-2] };
+    const found = metricsOf([report], 0.1);
+    near([found["rewards/margins"]!, found["rewards/accuracies"]!], [0.1, 0.5], 1e-15);
+  });
 
   test("a policy that is the reference has ln 2, and large margins stay finite", () => {
     const form = { form: "sigmoid", beta: 0.1, labelSmoothing: 0 } as const;

@@ -7,6 +7,8 @@ import { type AdvantageForm, advantageForms, groupAdvantages } from "../rl/advan
 import { weightedSum } from "../rl/aggregate.ts";
 import { importanceWeights } from "../rl/importance.ts";
 import { clippedSurrogate, type KlEstimator, klPenalty, logRatio } from "../rl/loss.ts";
+import { metricsOf } from "../rl/methods/grpo.ts";
+import { ratioFigures } from "../rl/policy_step.ts";
 import { gradients, reference, scope, tensor } from "../tensor/mod.ts";
 import {
   A,
@@ -52,6 +54,21 @@ describe("golden advantages", () => {
     }
     const form = { form: "std", ddof: 1, epsilon: 0 } as const;
     assert.throws(() => groupAdvantages([1, 2, 3], 2, form), /3 rewards in groups of 2/);
+  });
+
+  test("of equal rewards are 0 though their mean is rounded and no epsilon is added", () => {
+    const cents = fc.integer({ min: -1000, max: 1000 }).map((n) => n * 0.00137);
+    const forms = fc.constantFrom("std" as const, "batchStd" as const);
+    fc.assert(
+      fc.property(cents, fc.integer({ min: 2, max: 16 }), forms, (reward, n, form) => {
+        const equal = Array(n).fill(reward);
+        const found = groupAdvantages(equal, n, { form, ddof: 1, epsilon: 0 });
+        assert.ok(
+          found.every((a) => a === 0),
+          `${n} times ${reward}: ${found}`,
+        );
+      }),
+    );
   });
 
   test("do not change when a number is added to all rewards", () => {
@@ -146,6 +163,29 @@ describe("golden policy losses", () => {
           assert.deepEqual([...gradients(loss, [logProbs])[0]!.dataSync()], [-advantage, 0]);
         });
       }
+    }
+  });
+
+  test("CISPO and the soft gate report no shares of a clip that they don't have", () => {
+    const answer = {
+      prompt: [1],
+      tokens: [2],
+      count: 1,
+      weight: 1,
+      old: [0],
+      importance: undefined,
+    };
+    const answers = [1, -1].map((a) => ({ ...answer, advantages: [a] }));
+    const logRatios = [[1], [-1]]; // both beyond the bounds
+    const bounds = { clipLow: 0.2, clipHigh: 0.2 };
+    for (const surrogate of ["cispo", "soft", "clip"] as const) {
+      const found = ratioFigures(answers, logRatios, { surrogate, ...bounds });
+      const share = surrogate === "clip" ? 0.5 : null;
+      assert.deepEqual([found.clippedLow, found.clippedHigh], [share, share]);
+      const { "clip_ratio/low_mean": low } = metricsOf([
+        { ...found, loss: 0, gradNorm: 0, kl: null, entropy: null },
+      ]);
+      assert.equal(low, share);
     }
   });
 

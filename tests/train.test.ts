@@ -5,23 +5,26 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import fc from "fast-check";
 import { localSampler } from "../eval/engines/sampler.ts";
 import { buildWorld } from "../eval/worlds/presets.ts";
 import { initialParameters } from "../model/parameters.ts";
 import { modelConfigOf } from "../rl/base.ts";
 import { latestCheckpoint, readCheckpoint } from "../rl/checkpoints.ts";
 import { type TrainConfig, trainConfig, worldOf } from "../rl/config.ts";
+import { scoreOf } from "../rl/evaluate.ts";
 import { updatePolicy } from "../rl/methods/grpo.ts";
 import { metricMeanings } from "../rl/metric_docs.ts";
 import { modelTypes } from "../rl/model_config.ts";
-import { localTrainer } from "../rl/policy_trainer.ts";
+import type { PolicyAnswer } from "../rl/policy_step.ts";
+import { localTrainer, type Trainer } from "../rl/policy_trainer.ts";
 import { Progress } from "../rl/progress.ts";
 import { rewardOf } from "../rl/reward.ts";
-import { questionsOfStep, rollOut } from "../rl/rollout.ts";
+import { questionsOfStep, type Rollout, rollOut } from "../rl/rollout.ts";
 import { createRun, openRun } from "../rl/run.ts";
 import { restore } from "../rl/state.ts";
 import { tensorboard } from "../rl/tracking.ts";
-import { trainPolicy } from "../rl/trainer.ts";
+import { rolloutMetrics, trainPolicy } from "../rl/trainer.ts";
 import { runCommand, smallRun } from "./support/command.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "anamnesis-train-"));
@@ -188,6 +191,72 @@ describe("a run", () => {
       assert.ok(reports[0]!.gradNorm > 0);
       assert.ok(reports[1]!.maxLogRatio > 1e-4, "after one update the ratio has moved");
     });
+
+  test("an answer is told from an equal one that a server gave other probabilities", async () => {
+    const here = tiny();
+    const there = { ...here, trainer: { url: "http://x", model: "m" } } as TrainConfig;
+    const world = buildWorld(worldOf(here));
+    const [question] = world.questions("train");
+    const rollouts = [0, 1, 2, 3].map((i): Rollout => {
+      const score = Number(i < 2);
+      const judgement = { score, correct: i < 2, predicted: "", reason: "" };
+      const own = { question: question!, tokens: [5, 6], logProbs: [-1 - i, -2] };
+      return { ...own, judgement, text: "", finished: true };
+    });
+    for (const [config, expected] of [
+      [here, 2],
+      [there, 4],
+    ] as const) {
+      const seen: PolicyAnswer[] = [];
+      const report = { loss: 0, gradNorm: 0, maxLogRatio: 0, approximateKl: 0 };
+      const none = { clippedLow: 0, clippedHigh: 0, kl: null, entropy: null };
+      const trainer: Trainer = {
+        policyStep: async (answers) => {
+          seen.push(...answers);
+          return { ...report, ...none };
+        },
+        imitationStep: async () => report,
+      };
+      const policy = { config: modelConfigOf(here, world), parameters: new Map() };
+      const options = { learningRate: 1, reference: undefined };
+      await updatePolicy(policy, trainer, rollouts, config, options);
+      assert.equal(seen.length, expected);
+      const olds = seen.map(({ old }) => old[0]);
+      if (expected === 4) assert.deepEqual(olds, [-1, -2, -3, -4]);
+    }
+  });
+
+  test("without a verdict has no reward, and counts groups that have one alone", () => {
+    const rollout = (score: number | null) =>
+      ({ judgement: { score }, tokens: [1], logProbs: [-1], finished: true }) as unknown as Rollout;
+    const of = (...scores: (number | null)[]) => {
+      const { reward, reward_std, frac_reward_zero_std } = rolloutMetrics(scores.map(rollout), 2);
+      return [reward, reward_std, frac_reward_zero_std];
+    };
+    assert.deepEqual(of(null, null, null, null), [null, null, null]);
+    assert.deepEqual(of(null, null, 0, 1), [0.5, 0.5, 0]);
+    assert.deepEqual(of(1, 1, 0, null), [2 / 3, Math.sqrt(2 / 9), 1]);
+  });
+
+  test("is chosen by accuracy first, whatever the probabilities and the number of questions", () => {
+    const n = fc.integer({ min: 1, max: 1_000_000 });
+    const probability = fc.double({ min: 0, max: 1, noNaN: true });
+    fc.assert(
+      fc.property(
+        n,
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        probability,
+        probability,
+        (n, at, p, q) => {
+          const right = Math.floor(at * (n - 1));
+          assert.ok(scoreOf((right + 1) / n, p, n) > scoreOf(right / n, q, n), `${right} of ${n}`);
+          // As it was, bit for bit, where that was right.
+          if (n < 1000) assert.equal(scoreOf(right / n, p, n), right / n + 1e-3 * p);
+          if (p > q + 1e-3) assert.ok(scoreOf(right / n, p, n) > scoreOf(right / n, q, n));
+        },
+      ),
+    );
+  });
 
   test("equal rewards are no reason to move", async () => {
     const config = tiny();

@@ -48,7 +48,10 @@ export const dpo: Method = {
         updates.push(await pairStep(context, part));
       }
     }
-    return { rollouts, metrics: { ...metricsOf(updates), num_pairs: pairs.length } };
+    return {
+      rollouts,
+      metrics: { ...metricsOf(updates, config.dpo.beta), num_pairs: pairs.length },
+    };
   },
 
   mathematics(config) {
@@ -117,7 +120,7 @@ async function refer(
 
 const divisor = (form: string, length: number): number => (form === "ipoMean" ? length : 1);
 
-interface PairReport {
+export interface PairReport {
   readonly loss: number;
   readonly gradNorm: number;
   /** Of each pair: log π of both answers and of the reference's difference. */
@@ -159,7 +162,10 @@ async function pairStep(
 }
 
 /** TRL's names; means over the pairs of the step's updates. */
-function metricsOf(updates: readonly PairReport[]): Record<string, number | null> {
+export function metricsOf(
+  updates: readonly PairReport[],
+  beta: number,
+): Record<string, number | null> {
   const mean = (values: readonly number[]): number | null =>
     values.length === 0 ? null : sum(values) / values.length;
   const margins = updates.flatMap((update) => update.margins);
@@ -167,7 +173,7 @@ function metricsOf(updates: readonly PairReport[]): Record<string, number | null
     loss: mean(updates.map(({ loss }) => loss)) ?? 0,
     grad_norm: mean(updates.map(({ gradNorm }) => gradNorm)) ?? 0,
     "rewards/accuracies": mean(margins.map((margin) => Number(margin > 0))),
-    "rewards/margins": mean(margins),
+    "rewards/margins": mean(margins.map((margin) => beta * margin)),
     "logps/chosen": mean(updates.flatMap(({ chosen }) => chosen)),
     "logps/rejected": mean(updates.flatMap(({ rejected }) => rejected)),
   };

@@ -67,11 +67,9 @@ export const grpo: Method = {
 
   mathematics(config) {
     const { grpo, train } = config;
-    const updates = train.epochs * train.miniBatches;
     return [
       `advantage    ${advantageText(grpo)}; a group is ${train.groupSize} answers to one question`,
-      `token loss   ${surrogateText(grpo)}` +
-        (updates === 1 ? "; one update a step, so ρ = 1 exactly" : `; ${updates} updates a step`),
+      `token loss   ${surrogateText(grpo)}${updatesText(config)}`,
       `aggregation  ${aggregationText(grpo.aggregation, train)}`,
       `KL           ${klText(grpo)}`,
       ...(grpo.entropyCoefficient > 0 ? [`entropy      ${grpo.entropyCoefficient} · H added`] : []),
@@ -170,16 +168,18 @@ export async function updatePolicy(
     ...{ rollout, advantage: advantages[i]!, tokens: rollout.tokens },
     ...{ old: correction?.old[i] ?? rollout.logProbs, importance: correction?.weights[i] },
   }));
+  // Here equal answers have equal probabilities; a server may say others of each (batches, bf16).
+  const seen = (old: readonly number[]) => (config.trainer === undefined ? "" : old.join());
   const keepAll = inLoss !== undefined || grpo.entropyCoefficient > 0;
   const steps = miniBatches(all, train.miniBatches).map((part) =>
     weighed(
       part.filter(({ rollout }) => rollout.judgement.score !== null),
       grpo.aggregation,
       train.maxNewTokens,
-      ({ rollout, advantage, importance }) =>
+      ({ rollout, advantage, importance, old }) =>
         advantage === 0 && !keepAll
           ? undefined
-          : `${rollout.question.id} ${advantage} ${rollout.tokens.join()} ${importance?.join()}`,
+          : `${rollout.question.id} ${advantage} ${rollout.tokens.join()} ${importance?.join()} ${seen(old)}`,
       ({ rollout, advantage, tokens, old, importance }, _, count, weight): PolicyAnswer => ({
         ...{ prompt: rollout.question.prompt, tokens, count, weight, old, importance },
         advantages: tokens.map(() => advantage),
@@ -228,6 +228,12 @@ async function klOfRollouts(
 const mean = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0) / Math.max(values.length, 1);
 
+/** null where the loss has no such bound. */
+const meanOf = (shares: readonly (number | null)[]): number | null => {
+  const some = shares.filter((share) => share !== null);
+  return some.length < shares.length ? null : mean(some);
+};
+
 /** null where a server that trains does not say. */
 export const known = (figure: number): number | null => (Number.isNaN(figure) ? null : figure);
 
@@ -236,8 +242,8 @@ export function metricsOf(updates: readonly PolicyReport[]): Record<string, numb
   return {
     loss: mean(updates.map((update) => update.loss)),
     grad_norm: known(mean(updates.map((update) => update.gradNorm))),
-    "clip_ratio/low_mean": mean(updates.map((update) => update.clippedLow)),
-    "clip_ratio/high_mean": mean(updates.map((update) => update.clippedHigh)),
+    "clip_ratio/low_mean": meanOf(updates.map((update) => update.clippedLow)),
+    "clip_ratio/high_mean": meanOf(updates.map((update) => update.clippedHigh)),
     "ratio/first_log_max": updates[0]?.maxLogRatio ?? 0,
     approximate_kl: updates.at(-1)?.approximateKl ?? 0,
     kl: updates.at(-1)?.kl ?? null,
@@ -256,6 +262,13 @@ function advantageText({ advantage, stdDdof, stdEpsilon, sign }: TrainConfig["gr
   return forms[advantage] + (sign === "both" ? "" : `, only where ${sign}`);
 }
 
+function updatesText({ train, trainer }: TrainConfig): string {
+  const updates = train.epochs * train.miniBatches;
+  if (updates > 1) return `; ${updates} updates a step`;
+  // A server samples and trains by engines of their own, which need not agree.
+  return `; one update a step${trainer === undefined ? ", so ρ = 1 exactly" : ""}`;
+}
+
 function surrogateText(grpo: TrainConfig["grpo"]): string {
   const { ratioLevel, surrogate, clipLow, clipHigh, ratioCap, dualClip } = grpo;
   const ratio =
@@ -266,6 +279,7 @@ function surrogateText(grpo: TrainConfig["grpo"]): string {
     cispo: `-sg(min(ρ, ${ratioCap}))·A·log π, ${ratio}`,
     soft: `-(4/τ)σ(τ(ρ - 1))·A, τ ${grpo.softPositive} where A > 0, else ${grpo.softNegative}, ${ratio}`,
   };
-  const bound = dualClip === null ? "" : `, at most -${dualClip}A where A < 0`;
+  const bound =
+    dualClip === null || surrogate !== "clip" ? "" : `, at most -${dualClip}A where A < 0`;
   return forms[surrogate] + bound + importanceText(grpo);
 }

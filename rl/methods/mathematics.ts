@@ -43,7 +43,9 @@ export function samplingText(config: TrainConfig): string[] {
   const old = method === "grpo" || method === "ppo" ? "log π_old is computed here; " : "";
   return [
     ...(method === "sft"
-      ? []
+      ? train.temperature === 1
+        ? []
+        : [`temperature  logits are divided by ${train.temperature} in the loss`]
       : [
           `sampling     temperature ${train.temperature}, no filter; logits are divided by it in the loss too`,
         ]),
