@@ -5,6 +5,7 @@ import { UserError } from "../model/errors.ts";
 import { randomStream } from "../tensor/mod.ts";
 import type { DataQuestion } from "./datasets/question.ts";
 import { groupKeys } from "./datasets/split.ts";
+import { plainText } from "./dedup/words.ts";
 import type { PromptTokens } from "./prompt_tokens.ts";
 import type { Task, TaskQuestion } from "./task.ts";
 import type { Split } from "./worlds/world.ts";
@@ -79,7 +80,7 @@ export function dataTask(questions: readonly DataQuestion[], options: DataTaskOp
   requireSplits(bySplit, order.length + held.size);
   return {
     leftOut,
-    unnamed: kept.filter(({ entity = "" }) => normaliseAnswer(entity) === "").length,
+    unnamed: kept.filter(({ entity = "" }) => plainText(entity) === "").length,
     tokenizer: prompts.tokenizer,
     stopTokens: prompts.stopTokens,
     questions: (split: Split) => bySplit.get(split) ?? [],
