@@ -17,9 +17,10 @@ import { experiment as dedup } from "./c18_dedup.ts";
 import type { Experiment } from "./claim.ts";
 import { experiment as controls } from "./o1_controls.ts";
 import { experiment as ledger } from "./o4_ledger.ts";
+import { experiment as larger } from "./o5_larger.ts";
 
 export const experiments: readonly Experiment[] = [
   ...[recall, methods, dynamics, transfer, vote, think, ppo, scale],
   ...[repair, passAtK, strata, exact, judge, dedup],
-  ...[controls, ledger],
+  ...[controls, ledger, larger],
 ];

@@ -1,11 +1,12 @@
 /** C1: does reinforcement on some facts raise recall of others? Before and after, by status. */
 
 import { mcnemarFromCounts } from "../eval/statistics.ts";
-import { percent, pValue } from "../eval/table.ts";
+import { pValue } from "../eval/table.ts";
 import { runMain } from "../rl/user_error.ts";
+import { statusBars, statusTable } from "./by_status.ts";
 import type { Experiment, Quantity } from "./claim.ts";
 import { reproduce } from "./main.ts";
-import { estimate, gainOf, meanOf, type Pooled, pointOf, pool, spreadText } from "./pooled.ts";
+import { estimate, gainOf, meanOf, type Pooled, pool, spreadText } from "./pooled.ts";
 import { quantityText } from "./report/model.ts";
 import { runsOf, type Scale } from "./scale.ts";
 
@@ -48,21 +49,7 @@ export const experiment: Experiment = {
       ],
       quantities: [gain, relative, before, after, stored],
       tables: [
-        {
-          title: "By what the world's documents say of the fact",
-          columns: [
-            { title: "fact" },
-            { title: "questions", align: "right" },
-            { title: "before", align: "right" },
-            { title: "after", align: "right" },
-          ],
-          rows: (["stored", "suppressed", "absent"] as const).map((status) => {
-            const own = rows.filter(({ question }) => question.status === status);
-            const mean = (of: (row: Pooled) => number) =>
-              percent(own.reduce((sum, row) => sum + of(row), 0) / own.length);
-            return [status, `${own.length}`, mean((r) => r.before), mean((r) => r.after)];
-          }),
-        },
+        statusTable(rows),
         {
           title: "Some repaired questions",
           columns: ["question", "before", "after"].map((title) => ({ title })),
@@ -70,24 +57,7 @@ export const experiment: Experiment = {
         },
       ],
       figures: [
-        {
-          ...{ kind: "bars", name: "recall", title: "Held-out accuracy before and after GRPO" },
-          caption:
-            "Greedy accuracy by what the documents say of a fact. What is suppressed becomes " +
-            "sayable; what is absent stays unknown. Whiskers: 95 % intervals over worlds and entities.",
-          y: "right answers, %",
-          groups: ["all", "stored", "suppressed", "absent"],
-          series: (["before", "after"] as const).map((when) => ({
-            name: when,
-            values: (["all", "stored", "suppressed", "absent"] as const).map((status, x) => {
-              const own = rows.filter((r) => status === "all" || r.question.status === status);
-              return pointOf(
-                meanOf({ id: "", label: "" }, own, (r) => r[when]),
-                x,
-              );
-            }),
-          })),
-        },
+        statusBars(rows, { name: "recall", title: "Held-out accuracy before and after GRPO" }),
       ],
     };
   },

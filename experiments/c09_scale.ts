@@ -22,7 +22,7 @@ export const experiment: Experiment = {
   question: "Does every size and architecture gain on facts that were not trained on?",
   claims: ["C9"],
   cautions: [
-    "A ladder that ends at ten million parameters says nothing about 72 billion; a small model that has " +
+    "A ladder of a few million parameters (and one of ten, in its own section) says nothing about 72 billion; a small model that has " +
       "stored less has less to unlock.",
   ],
   runs,
@@ -78,8 +78,7 @@ export const experiment: Experiment = {
           ...{ kind: "bars", name: "scale", title: "Held-out accuracy before and after, by model" },
           ...{ y: "right answers, %", groups: variants.map(({ name }) => name) },
           caption:
-            "One world, one seed. All models read the same documents for the same number of steps; that of " +
-            "10M at half the rate.",
+            "One world, one seed. All models read the same documents for the same number of steps.",
           series: (["before", "after"] as const).map((when) => ({
             name: when,
             values: rows.map((own, x) => {

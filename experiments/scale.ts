@@ -25,6 +25,8 @@ export interface Scale {
   readonly others: readonly number[];
   readonly kinds: Readonly<Record<WorldKind, PartialConfig>>;
   readonly variants: readonly Variant[];
+  /** The largest model that is tried. */
+  readonly larger: Variant;
 }
 
 /**
@@ -87,6 +89,7 @@ export const quick: Scale = {
     leak: { preset: "smoke", world: leak },
   },
   variants: [variant("Llama", undefined), ...families],
+  larger: variant("Llama, 0.8M", shape(128, 4, 352), { pretrain: { learningRate: 2e-3 } }),
 };
 
 /**
@@ -111,10 +114,10 @@ export const full: Scale = {
     variant("Llama, 0.2M", shape(64, 3, 176)),
     variant("Llama, 0.8M", undefined),
     variant("Llama, 3M", shape(256, 4, 704)),
-    // Three times as wide as the preset's, whose rate is 2e-3.
-    variant("Llama, 10M", shape(384, 6, 1024), { pretrain: { learningRate: 1e-3 } }),
     ...families,
   ],
+  // Three times as wide as the preset's, whose rate is 2e-3.
+  larger: variant("Llama, 10M", shape(384, 6, 1024), { pretrain: { learningRate: 1e-3 } }),
 };
 
 /** Part by part: objects are joined, anything else is replaced. */

@@ -43,6 +43,7 @@ const tiny: Scale = {
     { name: "one", settings: {} },
     { name: "another", settings: { model: { intermediateSize: 48 } } },
   ],
+  larger: { name: "larger", settings: { model: { hiddenSize: 32 } } },
 };
 
 test("every claim has a rule, and every rule's claim an experiment or a place to be named", () => {
