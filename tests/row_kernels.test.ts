@@ -1,9 +1,13 @@
 /** Row kernels on data large enough for blocks and threads: right, and the same for any number. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import fc from "fast-check";
+import type { View } from "../tensor/device/device.ts";
 import { WasmDevice } from "../tensor/device/wasm/device.ts";
+import type { Dispatch, Launcher, WgslKernel } from "../tensor/device/webgpu/kernel.ts";
 import {
   type Device,
+  ops,
   ReferenceDevice,
   randomStream,
   scope,
@@ -112,6 +116,51 @@ describe("row kernels on large data", () => {
       for (const device of devices) assert.equal(device.liveBuffers, 0);
     });
   }
+});
+
+/** A packed array of nothing: its memory is its name. */
+const named = (name: string, shape: readonly number[]): View => {
+  const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+  const buffer = { memory: name, elements: 0, dtype: "f32" as const };
+  return { buffer, dtype: "f32", shape, strides, offset: 0 };
+};
+
+/** The arrays into which the GPU's kernel of an op dispatches at least one workgroup. */
+function writtenBy(name: "sum" | "max" | "min" | "rmsNormVjp" | "layerNormVjp", call: object) {
+  const written = new Set<unknown>();
+  const launcher = {
+    temporary: (elements: number) => named("temporary", [elements]),
+    packed: (view: View) => view,
+    dispatch: ({ groups, writes }: Dispatch) => {
+      if (groups === 0) return;
+      for (const { buffer } of Object.values(writes)) written.add(buffer.memory);
+    },
+  } as unknown as Launcher;
+  const { wgsl } = ops[name].definition as unknown as { wgsl: WgslKernel };
+  wgsl.run(launcher, call as never);
+  return written;
+}
+
+test("a GPU's reductions write every output, also over no row at all", () => {
+  const sizes = fc.constantFrom(0, 1, 2, 63, 64, 65, 129);
+  fc.assert(
+    fc.property(sizes, fc.integer({ min: 1, max: 3 }), sizes, (outer, inner, n) => {
+      for (const name of ["sum", "max", "min"] as const) {
+        const [x, y] = [named("x", [outer, n, inner]), named("y", [outer, inner])];
+        const found = writtenBy(name, { inputs: [x], outputs: [y], options: 1 });
+        assert.equal(found.has("y"), outer > 0, `${name} of [${outer} ${n} ${inner}]`);
+      }
+      const [rows, row] = [named("rows", [n, inner]), named("row", [inner])];
+      const given = { dims: { batch: n, n: inner }, options: { eps: 1e-5 } };
+      const outputs = [named("dx", [n, inner]), named("dw", [inner]), named("db", [inner])];
+      for (const [name, count] of [["rmsNormVjp", 2] as const, ["layerNormVjp", 3] as const]) {
+        const call = { inputs: [rows, rows, row], outputs: outputs.slice(0, count), ...given };
+        for (const weights of ["dw", "db"].slice(0, count - 1)) {
+          assert.ok(writtenBy(name, call).has(weights), `${name} of ${n} rows: ${weights}`);
+        }
+      }
+    }),
+  );
 });
 
 test("an index outside of its range is refused before any kernel runs", () => {

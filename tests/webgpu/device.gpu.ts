@@ -96,6 +96,19 @@ gpuTest("more workgroups than a row of the grid has", async (device) => {
   sums.dispose();
 });
 
+gpuTest("sums over no row are zeros, in memory that held other numbers too", async (device) => {
+  for (let turn = 0; turn < 4; turn++) {
+    const seven = zeros([3], { device }).add(7); // its memory is given to the next result
+    await seven.data();
+    seven.dispose();
+    const [g, w] = [zeros([0, 3], { device }), zeros([3], { device })];
+    const [dx, dw, db] = g.layerNormVjp(g, w, { eps: 1e-5 });
+    const sums = g.sum(0);
+    for (const t of [dw, db, sums]) assert.deepEqual([...(await t.data())], [0, 0, 0]);
+    for (const t of [g, w, dx, dw, db, sums]) t.dispose();
+  }
+});
+
 gpuTest(
   "a tensor that the adapter can't bind is refused, with its size and the limit",
   async (device) => {

@@ -68,7 +68,8 @@ function reduceColumns(
   y: View,
   [outer, n, inner]: readonly [number, number, number],
 ): void {
-  const parts = Math.ceil(n / COLUMN_PART);
+  // One part even of no rows: its thread stores what a fold of nothing is.
+  const parts = Math.max(1, Math.ceil(n / COLUMN_PART));
   const target = parts > 1 ? gpu.temporary(outer * parts * inner) : y;
   const body = `
   let column = i % p.inner;
