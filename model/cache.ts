@@ -6,8 +6,8 @@ import { type ParameterTree, parameter } from "./parameters.ts";
 
 /** One row a sequence: keys and values of each layer are [b g s d], g key-value heads. */
 export interface Cache {
-  readonly keys: readonly Tensor[];
-  readonly values: readonly Tensor[];
+  readonly keys: Tensor[];
+  readonly values: Tensor[];
   /** Positions that there is room for: s. */
   readonly capacity: number;
   /** Attention looks at slots [0, length). Set it to the largest position + 1 before each pass. */
@@ -29,18 +29,22 @@ export function createCache(
   return { keys: empty(), values: empty(), capacity: size.capacity, length: 0 };
 }
 
-/** A new cache whose row i is a copy of row `rows[i]`; a row may be taken many times, or never. */
-export function selectRows(cache: Cache, rows: Tensor): Cache {
+/**
+ * Makes row i a copy of what row `rows[i]` was; a row may be taken many times, or never. Each array
+ * is freed before the next one is copied, so that two whole caches are never held at once.
+ */
+export function selectRows(cache: Cache, rows: Tensor): void {
   const take = (t: Tensor): Tensor => {
     const [b, ...rest] = t.shape as [number, ...number[]];
     const flat = t.reshape([b, -1]);
     const picked = flat.embedding(rows);
     const shaped = picked.reshape([rows.size, ...rest]);
-    flat.dispose();
-    picked.dispose();
+    for (const old of [flat, picked, t]) old.dispose();
     return keep(shaped);
   };
-  return { ...cache, keys: cache.keys.map(take), values: cache.values.map(take) };
+  for (const arrays of [cache.keys, cache.values]) {
+    for (const [layer, t] of arrays.entries()) arrays[layer] = take(t);
+  }
 }
 
 export function disposeCache({ keys, values }: Cache): void {

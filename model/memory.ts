@@ -34,12 +34,12 @@ const passing = (config: ModelConfig, length: number): number =>
 
 /**
  * Rows that decoding holds at a time: at most `most`, at least one. A row takes keys and values of
- * `length` positions in every layer, two rows of logits, and what its prompt's pass holds. Changes
- * nothing of what is sampled.
+ * `length` positions in every layer and one such array more (the one that is being copied when rows
+ * part), two rows of logits, and what its prompt's pass holds. Changes nothing of what is sampled.
  */
 export function decodingRows(config: ModelConfig, length: number, most: number): number {
   const { num_hidden_layers, num_key_value_heads, head_dim, vocab_size } = config;
-  const cache = 2 * num_hidden_layers * num_key_value_heads * head_dim * length;
+  const cache = (2 * num_hidden_layers + 1) * num_key_value_heads * head_dim * length;
   return within(DECODING / (4 * (cache + 2 * vocab_size + passing(config, length))), most);
 }
 

@@ -1,7 +1,7 @@
 /** Batched sampling with a KV cache: what samples have in common is computed once. */
 
 import { noGrad, randomStream, scope, type Tensor, tensor } from "../tensor/mod.ts";
-import { byLength, requirePrompts } from "./batch.ts";
+import { requirePrompts } from "./batch.ts";
 import { type Cache, createCache, disposeCache, selectRows } from "./cache.ts";
 import type { ModelConfig } from "./config.ts";
 import { draw, type Row } from "./draw.ts";
@@ -78,27 +78,21 @@ export async function sample(
       return { bits: stream.bits, tokens: [], logProbs: [], finished: false };
     }),
   );
-  const distinct = new Map<string, { prompt: readonly number[]; rows: Row[] }>();
+  const distinct = new Map<string, Group & { rows: Row[] }>();
   prompts.forEach((prompt, p) => {
     const key = prompt.join();
     const group = distinct.get(key) ?? { prompt, rows: [] };
     group.rows.push(...rows.slice(p * count, (p + 1) * count));
     distinct.set(key, group);
   });
-  const groups = [...distinct.values()];
-  const lengths = groups.map(({ prompt }) => prompt.length);
-  const longest = Math.max(0, ...lengths) + maxNewTokens;
+  const longest = Math.max(0, ...prompts.map((prompt) => prompt.length)) + maxNewTokens;
   const together = decodingRows(config, longest, rowsPerBatch);
-  const perPass = maxNewTokens === 1 ? together : Math.ceil(together / count);
   const { packWeights = packsWeights(config) } = options;
   const packs = maxNewTokens > 1 && packWeights;
   const packed: PackedWeights | undefined = packs ? new Map() : undefined;
   try {
-    for (const run of byLength(lengths, perPass)) {
-      await sampleGroups(
-        { parameters, config, packed, settings },
-        run.map((i) => groups[i]!),
-      );
+    for (const pass of passes([...distinct.values()], together, maxNewTokens === 1)) {
+      await sampleGroups({ parameters, config, packed, settings }, pass);
     }
   } finally {
     if (packed) disposePacked(packed);
@@ -108,6 +102,39 @@ export async function sample(
     logProbs: rows.map((row) => row.logProbs),
     finished: rows.map((row) => row.finished),
   };
+}
+
+/** Samples of one prompt. */
+interface Group {
+  readonly prompt: readonly number[];
+  readonly rows: readonly Row[];
+}
+
+/**
+ * The groups in passes of at most `most` samples, in order of their prompts' lengths; a group of
+ * more is cut. `shared`: all samples of a prompt are drawn from one row, so a group counts as one.
+ */
+function passes(groups: readonly Group[], most: number, shared: boolean): Group[][] {
+  const pieces = groups.flatMap(({ prompt, rows }): Group[] => {
+    if (shared) return [{ prompt, rows }];
+    const count = Math.ceil(rows.length / most);
+    return Array.from({ length: count }, (_, i) => {
+      return { prompt, rows: rows.slice(i * most, (i + 1) * most) };
+    });
+  });
+  pieces.sort((a, b) => a.prompt.length - b.prompt.length);
+  const found: Group[][] = [];
+  let room = 0;
+  for (const piece of pieces) {
+    const size = shared ? 1 : piece.rows.length;
+    if (size > room) {
+      found.push([]);
+      room = most;
+    }
+    found.at(-1)!.push(piece);
+    room -= size;
+  }
+  return found;
 }
 
 /** A beginning that some samples have in common: one row of the cache. */
@@ -122,16 +149,13 @@ interface Branch {
  * Reads the prompts, then token by token every distinct beginning once: samples share all work up
  * to the place where they part.
  */
-async function sampleGroups(
-  work: Work,
-  groups: readonly { prompt: readonly number[]; rows: readonly Row[] }[],
-): Promise<void> {
+async function sampleGroups(work: Work, groups: readonly Group[]): Promise<void> {
   const { parameters, config, settings } = work;
   const prompts = groups.map(({ prompt }) => prompt);
   // The last token is drawn but never read; a single one needs no cache at all.
   const steps = settings.maxNewTokens - 1;
   const capacity = Math.max(...prompts.map((prompt) => prompt.length)) + steps;
-  let cache =
+  const cache =
     steps === 0 ? undefined : createCache(parameters, config, { rows: groups.length, capacity });
   try {
     await draw(
@@ -146,11 +170,12 @@ async function sampleGroups(
       const next = grow(branches);
       if (next.every(({ rows }) => rows.length === 0)) break;
       const kept = next.length === branches.length && next.every(({ parent }, i) => parent === i);
-      if (!kept)
-        cache = pickRows(
+      if (!kept) {
+        pickRows(
           cache,
           next.map(({ parent }) => parent),
         );
+      }
       branches = next;
       await draw(
         nextLogits(work, branches, cache),
@@ -184,15 +209,14 @@ function grow(branches: readonly Branch[]): (Branch & { parent: number })[] {
   });
 }
 
-/** The cache's rows in another order, number and multiplicity; the old cache is freed. */
-function pickRows(cache: Cache, rows: readonly number[]): Cache {
+/** Puts the cache's rows into another order, number and multiplicity. */
+function pickRows(cache: Cache, rows: readonly number[]): void {
   const { device } = cache.keys[0]!;
   const index = tensor(Int32Array.from(rows), [rows.length], { device });
   try {
-    return noGrad(() => selectRows(cache, index));
+    noGrad(() => selectRows(cache, index));
   } finally {
     index.dispose();
-    disposeCache(cache);
   }
 }
 

@@ -7,7 +7,7 @@ import { cumulate, drawFrom, greedyChoice, samplingProbabilities } from "../mode
 import { type SampleOptions, sample } from "../model/sample.ts";
 import { batchLogProbs, sequenceLogProbs } from "../model/score.ts";
 import { hidden, logits } from "../model/transformer.ts";
-import { noGrad, type Tensor, tensor } from "../tensor/mod.ts";
+import { type Device, noGrad, type Tensor, tensor } from "../tensor/mod.ts";
 import { leftBehind, onDevices, tinyModel } from "./tiny_model.ts";
 
 const close = (actual: ArrayLike<number>, expected: readonly number[], tolerance: number): void => {
@@ -207,6 +207,63 @@ onDevices("samples share every pass up to the token where they part", async (dev
     device.run = run;
   }
 });
+
+/** Rows of each pass that extends the cache, and the most elements that were held at a time. */
+async function watched<T>(device: Device, layers: number, body: () => Promise<T>) {
+  const passes: number[] = [];
+  const held = new Map<unknown, number>();
+  let [now, most] = [0, 0];
+  const { run, allocate, free } = device;
+  device.run = (definition, call) => {
+    if (definition.name === "extendCache") passes.push(call.inputs[0]!.shape[0]!);
+    run.call(device, definition, call);
+  };
+  device.allocate = (elements, dtype) => {
+    const buffer = allocate.call(device, elements, dtype);
+    held.set(buffer, elements);
+    now += elements;
+    most = Math.max(most, now);
+    return buffer;
+  };
+  device.free = (buffer) => {
+    now -= held.get(buffer) ?? 0;
+    held.delete(buffer);
+    free.call(device, buffer);
+  };
+  try {
+    const result = await body();
+    return { result, passes: passes.filter((_, i) => i % layers === 0), most };
+  } finally {
+    Object.assign(device, { run, allocate, free });
+  }
+}
+
+onDevices(
+  "no pass has more than rowsPerBatch samples, of one prompt or of many",
+  async (device) => {
+    const layers = 4;
+    const { config, parameters } = tinyModel({ num_hidden_layers: layers });
+    const long = Array.from({ length: 20 }, (_, i) => i);
+    const options = { maxNewTokens: 5, temperature: 3, seed: 2, rowsPerBatch: 8 };
+    const calls: [number[][], number][] = [
+      [[long], 20],
+      [new Array(20).fill(long), 1],
+      [[long, [1], [2], [1], long], 3],
+    ];
+    for (const [given, samplesPerPrompt] of calls) {
+      const settings = { ...options, samplesPerPrompt };
+      const cut = () => sample(parameters, config, given, settings);
+      const found = await watched(device, layers, cut);
+      assert.ok(Math.max(...found.passes) <= 8, `passes of ${found.passes} rows`);
+      // Keys and values of two heads of 4 at 24 places, and one such array that is being copied. The
+      // packed weights and what a pass holds are less than as much again; a second cache is more.
+      const cache = 8 * 2 * 4 * 24 * (2 * layers + 1);
+      assert.ok(found.most < 2 * cache, `${found.most} elements, ${cache} of them in the cache`);
+      const whole = await sample(parameters, config, given, { ...settings, rowsPerBatch: 256 });
+      assert.deepEqual(found.result, whole);
+    }
+  },
+);
 
 onDevices("tokens occur as often as their probability says", async () => {
   const { config, parameters } = tinyModel();
