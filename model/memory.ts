@@ -48,10 +48,21 @@ export const scoringRows = (config: ModelConfig, length: number, most: number): 
   within(DECODING / (4 * Math.max(1, passing(config, length))), most);
 
 /**
- * Rows of `length` tokens that a training pass holds at a time: at most `most`, at least one. What
- * backward reads of a token is about ten vectors of the residual stream's width a layer and four of
- * the feed-forward layer's. The weights and what there is of their size beside them (`copies`, the
- * weights among them) are left out of the room.
+ * Numbers that backward reads of a token: in each layer about ten vectors, six of the residual
+ * stream's width and four of the query heads' (where that is more), and four of the feed-forward
+ * layer's width. In a mixture each of a token's experts has three vectors of the stream's width more.
+ */
+export function heldNumbers(config: ModelConfig): number {
+  const { num_hidden_layers, hidden_size, num_attention_heads, head_dim } = config;
+  const heads = Math.max(hidden_size, num_attention_heads * head_dim);
+  const experts = 3 * (config.num_experts_per_tok ?? 0) * hidden_size;
+  return num_hidden_layers * (6 * hidden_size + 4 * heads + 4 * widest(config) + experts);
+}
+
+/**
+ * Rows of `length` tokens that a training pass holds at a time: at most `most`, at least one. The
+ * weights and what there is of their size beside them (`copies`, the weights among them) are left
+ * out of the room.
  */
 export function trainingRows(
   config: ModelConfig,
@@ -59,10 +70,8 @@ export function trainingRows(
   most: number,
   copies = ADAPTED,
 ): number {
-  const { num_hidden_layers, hidden_size } = config;
-  const token = num_hidden_layers * (10 * hidden_size + 4 * widest(config));
   const left = Math.max(LEAST_ACTIVATIONS, TRAINING - copies * weightBytes(config));
-  return within(left / (4 * token * Math.max(1, length)), most);
+  return within(left / (4 * heldNumbers(config) * Math.max(1, length)), most);
 }
 
 /** With adapters: the weights, and a quarter of them for what comes and goes. */

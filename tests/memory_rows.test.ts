@@ -7,12 +7,16 @@ import { parseConfig } from "../model/config.ts";
 import {
   ALL_TRAINED,
   decodingRows,
+  heldNumbers,
   packsWeights,
   scoringRows,
   trainingRows,
   weightBytes,
 } from "../model/memory.ts";
-import { initialParameters, parameterCount } from "../model/parameters.ts";
+import { sequenceBatch } from "../model/batch.ts";
+import { initialParameters, parameterCount, requireGradients } from "../model/parameters.ts";
+import { batchLogProbs } from "../model/score.ts";
+import { currentDevice, scope } from "../tensor/mod.ts";
 import { tinyConfig } from "./tiny_model.ts";
 
 /** Qwen2.5-0.5B-Instruct's config.json. */
@@ -49,4 +53,30 @@ test("weights and activations of a training pass are within 4 GiB, of one row at
     [decodingRows(tinyConfig(), 32, 1024), scoringRows(tinyConfig(), 32, 256)],
     [1024, 256],
   );
+});
+
+test("what a graph holds for backward is at most what is reckoned, and more than half of it", () => {
+  const sizes = { vocab_size: 50, hidden_size: 64, intermediate_size: 192, num_hidden_layers: 3 };
+  const wide = { num_attention_heads: 8, head_dim: 16 };
+  const experts = { num_experts: 8, num_experts_per_tok: 4, moe_intermediate_size: 48 };
+  for (const changes of [
+    { model_type: "llama" as const },
+    { model_type: "qwen3" as const, ...wide },
+    { model_type: "olmo2" as const, num_key_value_heads: 4 },
+    { model_type: "qwen3_moe" as const, ...wide, ...experts },
+    { model_type: "qwen3_moe" as const, ...wide, ...experts, num_experts_per_tok: 8 },
+  ]) {
+    scope(() => {
+      const config = tinyConfig({ ...sizes, ...changes });
+      const parameters = requireGradients(initialParameters(config, { seed: 1 }));
+      const row = Array.from({ length: 49 }, (_, i) => (7 * i) % 50);
+      const batch = sequenceBatch([row, row, row, row]);
+      const device = currentDevice();
+      const before = device.liveBytes;
+      batchLogProbs(parameters, config, batch).sum();
+      const [b, t] = batch.shape;
+      const share = (device.liveBytes - before) / (4 * b * t * heldNumbers(config));
+      assert.ok(share > 0.5 && share <= 1.05, `${JSON.stringify(changes)}: ${share}`);
+    });
+  }
 });
