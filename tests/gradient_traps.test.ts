@@ -124,6 +124,14 @@ onDevices("a row of nothing but -∞ gives zeros and finite gradients", () => {
   assert.deepEqual(flat(g), [0, 0]);
 });
 
+onDevices("a quotient's slopes are finite where the divisor's square is not, or is 0", (device) => {
+  const tolerance = device === reference ? 1e-12 : 1e-5;
+  for (const b of [1e-30, -1e-25, 1e25, -1e30]) {
+    const [da, db] = grad((x, y) => x.div(y).mul(b).sum())(tensor([b]), tensor([b]));
+    near([...flat(da!), ...flat(db!)], [1, -1], tolerance);
+  }
+});
+
 onDevices("an embedding row that is read three times gets three gradients", () => {
   const table = tensor([
     [1, 2],

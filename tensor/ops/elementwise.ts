@@ -49,7 +49,11 @@ export const mul: Binary = elementwise({
 export const div: Binary = elementwise({
   scalar: (a, b) => a / b,
   expression: (a, b) => a.div(b),
-  vjp: (g, [a, b]) => [g.div(b!), g.mul(a!).div(b!.square()).neg()],
+  // Not g·a/b²: b² overflows, or is 0, where a/b is an ordinary number.
+  vjp: (g, [a, b]) => {
+    const slope = g.div(b!);
+    return [slope, slope.mul(a!.div(b!)).neg()];
+  },
   domain: [0.5, 2],
   extremes: [1e-3, 1, 1e3],
 });
