@@ -23,6 +23,7 @@ export class Graph {
   readonly outputs: readonly Tensor[];
   readonly variables: readonly Variable[];
   readonly options: unknown;
+  /** Of the kept inputs and outputs, in this order, when they were saved. */
   readonly #versions: readonly number[];
   #references = 0;
   #released = false;
@@ -39,13 +40,13 @@ export class Graph {
     this.definition = definition;
     this.options = options;
     this.inputs = inputs.map((t, i) => t.alias({ values: values(i) }));
-    this.#versions = this.inputs.map((t) => t.holds.storage?.version ?? 0);
     this.variables = outputs.map((_, slot) => ({ graph: this, slot }));
     // The output's own handles count this node; these aliases must not, or it would keep itself.
     const kept = keeps === "outputs" || keeps === "both";
     this.outputs = outputs.map((t) => {
       return new Tensor(t, t.device, kept ? t.storage : undefined, undefined, true);
     });
+    this.#versions = [...this.inputs, ...this.outputs].map(versionOf);
   }
 
   retain(): this {
@@ -80,21 +81,29 @@ export class Graph {
       const reason = isMissing(vjp) ? (vjp as { missing: string }).missing : "no VJP";
       throw new Error(`backward: ${name} has no gradient (${reason})`);
     }
-    this.inputs.forEach((t, i) => {
-      if (t.holds.storage !== undefined && t.holds.storage.version !== this.#versions[i]) {
-        throw new Error(`backward: input ${i} of ${name} was overwritten in place after its use`);
-      }
-    });
+    this.#requireIntact();
     const outputs = track ? this.outputs.map((t, slot) => this.#tracked(t, slot)) : this.outputs;
     const context = { outputs, cotangents, options: this.options, recorded: track };
     const first = cotangents[0] ?? zerosLike(this.outputs[0]!);
     return vjp(first, this.inputs, context);
   }
 
+  #requireIntact(): void {
+    const { name, noticesOverwritten } = this.definition;
+    const count = this.inputs.length;
+    [...this.inputs, ...this.outputs].forEach((t, i) => {
+      if (versionOf(t) === this.#versions[i] || (i >= count && noticesOverwritten)) return;
+      const which = i < count ? `input ${i}` : `output ${i - count}`;
+      const when = i < count ? "use" : "op";
+      throw new Error(`backward: ${which} of ${name} was overwritten in place after its ${when}`);
+    });
+  }
+
   #tracked(output: Tensor, slot: number): Tensor {
     return new Tensor(output, output.device, output.holds.storage, this.variables[slot]);
   }
 }
+const versionOf = (t: Tensor): number => t.holds.storage?.version ?? 0;
 const condemned: Tensor[] = [];
 let freeing = false;
 
@@ -155,9 +164,9 @@ export function gradients(
 /** Adds d loss / d leaf to `grad` of every leaf under `loss`. */
 export function backward(loss: Tensor, options: GradientOptions = {}): void {
   const nodes = reachable(loss.variable?.graph);
-  const leaves = new Set(
-    nodes.flatMap((node) => node.inputs.map((t) => t.variable)).filter((v) => v && !v.graph),
-  );
+  // The loss itself may be a leaf: its gradient is 1.
+  const met = [loss.variable, ...nodes.flatMap((node) => node.inputs.map((t) => t.variable))];
+  const leaves = new Set(met.filter((v) => v && !v.graph));
   if (leaves.size === 0) throw new Error("backward: no tensor under the loss has requireGrad()");
   scope(() => {
     for (const [leaf, g] of walk(loss, leaves, options)) {

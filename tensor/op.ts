@@ -110,6 +110,8 @@ interface Common<O, S extends string> {
   readonly tolerance?: number;
   /** What the VJP reads, or which inputs; else may be freed before backward. Default "inputs". */
   readonly keeps?: "inputs" | "outputs" | "both" | "nothing" | readonly number[];
+  /** The VJP itself looks whether a kept output was overwritten; else backward refuses it. */
+  readonly noticesOverwritten?: true;
   /** Indices of f32 inputs that are constants to a fused op's own VJP. */
   readonly constants?: readonly number[];
   /** Indices of inputs that the op overwrites in place (of how many); it has no gradient. */

@@ -17,7 +17,7 @@ import { formatShape, type Shape, sizeOf } from "./shape.ts";
 export class Storage {
   readonly device: Device;
   readonly buffer: Buffer;
-  /** Counts in-place writes, so that a saved input that was overwritten is noticed. */
+  /** Counts in-place writes, so that a saved value that was overwritten is noticed. */
   version = 0;
   #references = 0;
 

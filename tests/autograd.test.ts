@@ -80,6 +80,14 @@ describe("backward", () => {
     assert.deepEqual(flat(x.grad), [2, 0, -6]);
   });
 
+  onDevices("of a leaf itself is 1", () => {
+    const x = tensor(5).requireGrad();
+    x.backward();
+    x.backward();
+    assert.deepEqual([x.grad!.item(), x.grad!.shape], [2, []]);
+    assert.throws(() => tensor([1, 2]).requireGrad().backward(), /reduce it to a scalar/);
+  });
+
   test("walks a chain of 20,000 ops without running out of stack", () => {
     const x = tensor(0).requireGrad();
     let y: Tensor = x;
@@ -253,6 +261,23 @@ describe("refusals", () => {
     noGrad(step);
     sum.backward();
     assert.deepEqual(flat(w.grad), [1, 1, 1]);
+  });
+
+  onDevices("an output that is overwritten after its op, through another handle on it", () => {
+    for (const name of ["exp", "tanh", "sigmoid", "sqrt", "softmax", "logSoftmax", "max"] as const) {
+      const x = tensor([1, 2, 3], [1, 1, 3, 1]).requireGrad();
+      const y = name === "max" ? x.max({ axes: 0, keepDims: true }) : x[name]();
+      const first = tensor([0], [1, 1], { dtype: "i32" });
+      y.detach().writeRows(tensor([100], [1, 1, 1, 1]), first);
+      const message = new RegExp(`output 0 of ${name} was overwritten in place after its op`);
+      assert.throws(() => y.sum().backward(), message);
+    }
+    // An op whose gradient reads no output does not mind.
+    const x = tensor([1, 2], [1, 1, 2, 1]).requireGrad();
+    const y = x.square();
+    y.detach().writeRows(tensor([9], [1, 1, 1, 1]), tensor([0], [1, 1], { dtype: "i32" }));
+    y.sum().backward();
+    assert.deepEqual(flat(x.grad), [2, 4]);
   });
 
   onDevices("a gradient of whole numbers, of indices, and without a leaf", () => {

@@ -62,6 +62,7 @@ export const linearLogProb: Call<
     return [slopes.matmul(weight!), slopes.transpose().matmul(x!), null];
   },
   keeps: "both",
+  noticesOverwritten: true,
   wasm: wasm.linearLogProb,
   wgsl: wgsl.linearLogProb,
   tolerance: 1e-4, // f32 sums over d and v
