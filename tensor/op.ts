@@ -79,6 +79,10 @@ export interface Draw {
   choice<T>(items: readonly T[]): T;
 }
 
+/** `shape`, or at random some of its last axes: what broadcasts with it. */
+export const broadcasting = (draw: Draw, shape: Shape): Shape =>
+  draw.int(0, 1) === 0 ? shape : shape.slice(draw.int(0, shape.length));
+
 /**
  * Element types of inputs and outputs. "T" is one type of `T`, the same in every place; "real" is
  * f32, or f16 that the op reads as f32: a kernel that does not read it itself gets an f32 copy.

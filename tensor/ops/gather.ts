@@ -1,6 +1,6 @@
 /** Indexed reads and writes: embedding rows, entries along the last axis, concatenation, caches. */
 
-import { type Call, type Draw, missing, primitive } from "../op.ts";
+import { broadcasting, type Call, type Draw, missing, primitive } from "../op.ts";
 import { formatShape, normalAxis, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/gather.ts";
@@ -84,14 +84,16 @@ export const takeAlong: Call<[x: Tensor, indices: Tensor]> = primitive({
       out!.data[i] = x!.data[Math.floor(i / k) * n + index]!;
     });
   },
-  vjp: (g, [x, indices]) => [g.scatterAlong(indices!, x!.shape.at(-1)!), null],
+  vjp: (g, [x, indices]) => [g.scatterAlong(indices!.expand(g.shape), x!.shape.at(-1)!), null],
   wasm: wasm.takeAlong,
   wgsl: wgsl.takeAlong,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const n = Math.max(1, draw.size());
-    const indices = { shape: [...shape, draw.size()], dtype: "i32", low: 0, high: n - 1 } as const;
-    return { inputs: [{ shape: [...shape, n] }, indices], options: undefined };
+    const own = [...broadcasting(draw, shape), draw.size()];
+    const indices = { shape: own, dtype: "i32", low: 0, high: n - 1 } as const;
+    const x = { shape: [...broadcasting(draw, shape), n] };
+    return { inputs: [x, indices], options: undefined };
   },
 });
 

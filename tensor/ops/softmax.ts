@@ -1,6 +1,6 @@
 /** Softmax and its kin over the last axis; log-probability of one class; sampling a class. */
 
-import { type Call, fused, missing, primitive, type Unary } from "../op.ts";
+import { broadcasting, type Call, fused, missing, primitive, type Unary } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/softmax.ts";
 import * as wgsl from "./wgsl/softmax.ts";
@@ -84,7 +84,7 @@ export const gatherLogProb: Call<[logits: Tensor, targets: Tensor]> = fused({
   composed: ([logits, targets]) => {
     const index = targets!.maximum(0).reshape([...targets!.shape, 1]);
     const found = logits!.logSoftmax().takeAlong(index);
-    return targets!.greaterEqual(0).where(found.reshape(targets!.shape), 0);
+    return targets!.greaterEqual(0).where(found.reshape(found.shape.slice(0, -1)), 0);
   },
   vjp: (g, [logits, targets]) => [g.gatherLogProbVjp(logits!, targets!), null],
   wasm: wasm.gatherLogProb,
@@ -92,8 +92,9 @@ export const gatherLogProb: Call<[logits: Tensor, targets: Tensor]> = fused({
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const v = Math.max(1, draw.size());
-    const targets = { shape, dtype: "i32", low: -1, high: v - 1 } as const;
-    return { inputs: [{ shape: [...shape, v] }, targets], options: undefined };
+    const own = { shape: broadcasting(draw, shape), dtype: "i32" } as const;
+    const logits = { shape: [...broadcasting(draw, shape), v] };
+    return { inputs: [logits, { ...own, low: -1, high: v - 1 }], options: undefined };
   },
 });
 
@@ -103,18 +104,21 @@ export const gatherLogProbVjp: Call<[g: Tensor, logits: Tensor, targets: Tensor]
   types: { inputs: ["f32", "f32", "i32"], outputs: ["f32"] },
   composed: ([g, logits, targets]) => {
     const classes = logits!.shape.at(-1)!;
-    const column = [...targets!.shape, 1];
-    const kept = targets!.greaterEqual(0).where(g!, 0).reshape(column);
-    const hit = kept.scatterAlong(targets!.maximum(0).reshape(column), classes);
-    return hit.sub(kept.mul(logits!.softmax()));
+    const kept = targets!.greaterEqual(0).where(g!, 0);
+    const column = [...kept.shape, 1];
+    const target = targets!.maximum(0).expand(kept.shape).reshape(column);
+    const hit = kept.reshape(column).scatterAlong(target, classes);
+    return hit.sub(kept.reshape(column).mul(logits!.softmax()));
   },
   wasm: wasm.gatherLogProbVjp,
   wgsl: wgsl.gatherLogProbVjp,
   sample: (draw) => {
     const shape = draw.shape(0, 2);
     const v = Math.max(1, draw.size());
-    const targets = { shape, dtype: "i32", low: -1, high: v - 1 } as const;
-    return { inputs: [{ shape }, { shape: [...shape, v] }, targets], options: undefined };
+    const own = { shape: broadcasting(draw, shape), dtype: "i32" } as const;
+    const logits = { shape: [...broadcasting(draw, shape), v] };
+    const g = { shape: broadcasting(draw, shape) };
+    return { inputs: [g, logits, { ...own, low: -1, high: v - 1 }], options: undefined };
   },
 });
 
