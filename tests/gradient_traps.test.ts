@@ -106,6 +106,23 @@ onDevices("a number that is not equal to itself is NaN, and compares as false", 
   assert.deepEqual(flat(slope((t) => unequal.where(0, t).sum(), x)), [0, 1, 1, 1, 1]);
 });
 
+onDevices("a NaN among the elements is their largest and their smallest, and has no sign", () => {
+  for (const n of [1, 3, 4, 17, 70]) {
+    for (const place of new Set([0, n >> 1, n - 1])) {
+      const row = Array.from({ length: n }, (_, i) => (i === place ? NaN : i % 7));
+      const x = tensor([row, row.map((_, i) => i % 7)]);
+      for (const name of ["max", "min"] as const) {
+        const clean = name === "max" ? Math.min(n - 1, 6) : 0;
+        assert.deepEqual(flat(x[name](-1)), [NaN, clean], `${name} of ${n}, NaN at ${place}`);
+        assert.deepEqual(flat(x.transpose()[name](0)), [NaN, clean]);
+        assert.deepEqual(flat(x.transpose().contiguous()[name](0)), [NaN, clean]);
+        assert.ok(Number.isNaN(x[name]().item()));
+      }
+    }
+  }
+  assert.deepEqual(flat(tensor([NaN, 3, -2, 0]).sign()), [NaN, 1, -1, 0]);
+});
+
 onDevices("what `where` does not choose has gradient 0, also where it is infinite", () => {
   const x = tensor([0, 4]);
   const safe = (t: Tensor) => {

@@ -88,7 +88,6 @@ export interface Fold {
 export const SUM: Fold = { start: 0, combine: f32x4.add };
 // NaN never replaces what is there: pmax(a, b) is b only where a < b.
 export const MAX: Fold = { start: -Infinity, combine: f32x4.pmax };
-export const MIN: Fold = { start: Infinity, combine: f32x4.pmin };
 
 /** Accumulators for the slots of a sweep: independent chains hide the latency of `combine`. */
 export function accumulators(f: FunctionBuilder, { start, combine }: Fold, slots: number) {

@@ -10,8 +10,11 @@ type Emit = (f: FunctionBuilder, ...operands: Vector[]) => Vector;
 const f32Unary: Record<UnaryName, Emit> = {
   neg: (_, x) => f32x4.neg(x),
   abs: (_, x) => f32x4.abs(x),
-  sign: (_, x) =>
-    f32x4.sub(v128.and(f32x4.gt(x, 0), f32x4.const(1)), v128.and(f32x4.lt(x, 0), f32x4.const(1))),
+  sign: (_, x) => {
+    const one = (where: Vector) => v128.and(where, f32x4.const(1));
+    // All bits set, where x is not equal to itself, are a NaN too.
+    return v128.or(f32x4.sub(one(f32x4.gt(x, 0)), one(f32x4.lt(x, 0))), f32x4.ne(x, x));
+  },
   exp: exp4,
   log: log4,
   sqrt: (_, x) => f32x4.sqrt(x),

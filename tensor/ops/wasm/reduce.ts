@@ -11,7 +11,6 @@ import {
   fold,
   launchRows,
   MAX,
-  MIN,
   rowAt,
   rowKernel,
   SUM,
@@ -118,8 +117,9 @@ const reduction = (name: string, kind: Fold): WasmKernel => ({
 });
 
 export const sum: WasmKernel = reduction("sum", SUM);
-export const max: WasmKernel = reduction("max", MAX);
-export const min: WasmKernel = reduction("min", MIN);
+// Not the folds of the row kernels: a NaN among the elements is the result.
+export const max: WasmKernel = reduction("max", { start: -Infinity, combine: f32x4.max });
+export const min: WasmKernel = reduction("min", { start: Infinity, combine: f32x4.min });
 
 export const sumOfSquares: WasmKernel = {
   emit: (m) => emitRows(m, "f32_squares_rows", SUM, (x) => f32x4.mul(x, x)),
