@@ -170,16 +170,23 @@ export function zerosLike(tree: ParameterTree): ParameterTree {
   );
 }
 
-/** Copies values into memory that others hold. writeRows is the op that writes in place. */
+/**
+ * Copies values into memory that others hold; writeRows is the op that writes in place. Throws where
+ * the shapes differ, and where `target` isn't packed: the values would go into a copy of it.
+ */
 export function overwrite(target: Tensor, source: Tensor, name: string): void {
   if (`${target.shape}` !== `${source.shape}`) {
     throw new Error(`${name} is [${source.shape}], expected [${target.shape}]`);
   }
   noGrad(() => {
     scope(() => {
-      const flat = [1, 1, 1, target.size];
+      const shape = [1, 1, 1, target.size];
       const first = zeros([1, 1], { dtype: "i32", device: target.device });
-      target.reshape(flat).writeRows(source.reshape(flat), first);
+      const flat = target.reshape(shape);
+      if (flat.storage !== target.storage) {
+        throw new Error(`${name} is a view that isn't packed: use contiguous() of it`);
+      }
+      flat.writeRows(source.reshape(shape), first);
     });
   });
 }

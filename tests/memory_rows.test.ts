@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { sequenceBatch } from "../model/batch.ts";
 import { parseConfig } from "../model/config.ts";
 import {
   ALL_TRAINED,
@@ -13,7 +14,6 @@ import {
   trainingRows,
   weightBytes,
 } from "../model/memory.ts";
-import { sequenceBatch } from "../model/batch.ts";
 import { initialParameters, parameterCount, requireGradients } from "../model/parameters.ts";
 import { batchLogProbs } from "../model/score.ts";
 import { currentDevice, scope } from "../tensor/mod.ts";

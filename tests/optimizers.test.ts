@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
 import { Muon, orthogonalised } from "../model/muon.ts";
-import type { Optimizer } from "../model/optimizer.ts";
+import { type Optimizer, overwrite } from "../model/optimizer.ts";
 import { Sgd } from "../model/sgd.ts";
 import { randomStream, reference, scope, type Tensor, tensor } from "../tensor/mod.ts";
 
@@ -134,6 +134,18 @@ test("SGD has PyTorch's momentum, clips the norm, decays matrices only", () => {
   optimizer.update(gradients, 0.1);
   near("w", [0.99 * 0.93 - 0.09, 0.99 * -1.98]); // v = 0.3 + 0.6
   near("b", [2.92 - 0.12]);
+});
+
+test("values are written into packed memory, and a view that isn't packed is refused", () => {
+  scope(() => {
+    const [t, source] = [normal(2, 3, 1), normal(3, 2, 2)];
+    overwrite(t.reshape([3, 2]), source, "w");
+    assert.deepEqual(t.dataSync(), source.dataSync());
+    const refused = /w is a view that isn't packed: use contiguous\(\) of it/;
+    assert.throws(() => overwrite(t.transpose(), source, "w"), refused);
+    const optimizer = new Sgd(new Map([["w", t.transpose()]]), { momentum: 0 });
+    assert.throws(() => optimizer.update(new Map([["w", source]]), 0.1), refused);
+  });
 });
 
 test("a state that was exported and imported goes on the same way", () => {
