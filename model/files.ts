@@ -45,6 +45,8 @@ export function writeAtomic(path: string, parts: Iterable<Uint8Array | string>):
 export interface FileParts {
   readonly path: string;
   readonly parts: () => Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** A file that would be read in place of this one: removed before this one takes its place. */
+  readonly instead?: string;
 }
 
 /**
@@ -60,6 +62,7 @@ export async function writeAllAtomic(files: readonly FileParts[]): Promise<void>
     }
     for (const file of files) {
       path = file.path;
+      if (file.instead !== undefined) rmSync(file.instead, { force: true });
       renameSync(temporaryPath(path), path);
     }
   } catch (error) {

@@ -62,7 +62,9 @@ export function weightFiles(
   if (shards.length === 1) return files;
   const map = shards.flatMap((tensors, i) => tensors.map(({ name }) => [name, names[i]!] as const));
   const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(map) };
-  return [...files, { path: join(folder, INDEX), parts: () => [jsonBytes(index)] }];
+  // Beside a single file an index is not read: a save that was killed must not leave the old one.
+  const [path, instead] = [join(folder, INDEX), join(folder, SINGLE)];
+  return [...files, { path, instead, parts: () => [jsonBytes(index)] }];
 }
 
 const shardName = (i: number, n: number): string => {

@@ -18,8 +18,10 @@ import { after, describe, test } from "node:test";
 import fc from "fast-check";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { encodeWeights, formats } from "../model/dtypes.ts";
+import { writeAllAtomic } from "../model/files.ts";
 import { progressLine } from "../model/progress_line.ts";
 import { writeSafetensors } from "../model/safetensors.ts";
+import { sourceOfTree, weightFiles } from "../model/store.ts";
 import { currentDevice, halfToFloat, roundToHalf, type Tensor, tensor } from "../tensor/mod.ts";
 import { everyHalf, firstDifference, roundings } from "./support/halves.ts";
 import { RUNS, SEED } from "./support/samples.ts";
@@ -101,6 +103,14 @@ test("a later save takes the place of an earlier one, whatever files either has"
   await saveModel(folder, other, { maxShardBytes: 8000 });
   assert.ok(weightsIn(folder).length < many.length);
   assert.deepEqual(valuesOf(loadModel(folder).parameters), valuesOf(other.parameters));
+});
+
+test("shards over a single file are what is read, also where the save was killed at its end", async () => {
+  const folder = fresh();
+  await saveModel(folder, tinyModel({ tie_word_embeddings: false, initializer_range: 0.1 }));
+  // All files are in their places, and nothing stale has been removed yet.
+  await writeAllAtomic(weightFiles(folder, sourceOfTree(parameters), { maxShardBytes: 4000 }));
+  assert.deepEqual(valuesOf(loadModel(folder).parameters), valuesOf(parameters));
 });
 
 test("config.json says how the weights are stored, so that other tools do not round them", async () => {
