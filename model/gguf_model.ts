@@ -87,7 +87,11 @@ export function configOfGguf(file: GgufReader): ModelConfig {
   }
   const get = (key: string) => metadata.get(`${architecture}.${key}`);
   const number = (key: string) => exact(get(key));
+  const heads = number("attention.head_count");
   const headDim = number("attention.key_length");
+  // Where the key is absent llama.cpp and parseConfig share the width out among the heads.
+  const share = Number(number("embedding_length")) / Number(heads);
+  const width = headDim ?? (Number.isInteger(share) ? share : undefined);
   const optional = (fields: Record<string, unknown>) =>
     Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
   const token = (key: string) => metadata.get(`tokenizer.ggml.${key}_token_id`);
@@ -97,8 +101,8 @@ export function configOfGguf(file: GgufReader): ModelConfig {
     hidden_size: number("embedding_length"),
     intermediate_size: number("feed_forward_length") ?? number("expert_feed_forward_length"),
     num_hidden_layers: number("block_count"),
-    num_attention_heads: number("attention.head_count"),
-    num_key_value_heads: number("attention.head_count_kv"),
+    num_attention_heads: heads,
+    num_key_value_heads: number("attention.head_count_kv") ?? heads,
     max_position_embeddings: number("context_length"),
     rms_norm_eps: number("attention.layer_norm_rms_epsilon"),
     rope_theta: number("rope.freq_base") ?? 10_000,
@@ -120,13 +124,9 @@ export function configOfGguf(file: GgufReader): ModelConfig {
       mlp_bias: entries.has("blk.0.ffn_up.bias"),
     }),
   };
-  requireEqual(
-    file,
-    `${architecture}.attention.value_length`,
-    get("attention.value_length"),
-    headDim,
-  );
-  requireEqual(file, `${architecture}.rope.dimension_count`, get("rope.dimension_count"), headDim);
+  for (const key of ["attention.value_length", "rope.dimension_count"]) {
+    requireEqual(file, `${architecture}.${key}`, get(key), width);
+  }
   const scaling = scalingOf(file, architecture as string);
   return parseConfig({ ...draft, ...(scaling && { rope_scaling: scaling }) }, name);
 }

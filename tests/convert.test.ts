@@ -1,7 +1,7 @@
 /** The command that converts models, and a GGUF file that llama.cpp wrote itself. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -9,6 +9,9 @@ import { gunzipSync } from "node:zlib";
 import { loadModel, saveModel } from "../model/checkpoint.ts";
 import { main } from "../model/convert.ts";
 import { ggufFrom } from "../model/gguf.ts";
+import { openGgufModel } from "../model/gguf_read.ts";
+import { writeGguf } from "../model/gguf_write.ts";
+import { sourceOfTree } from "../model/store.ts";
 import { wordTokenizer } from "../model/tokenizer.ts";
 import { printedBy } from "./support/printed.ts";
 import { assetFolder, tinyModel } from "./tiny_model.ts";
@@ -34,6 +37,30 @@ if (fixture !== undefined) {
     assert.equal((metadata.get("tokenizer.ggml.merges") as string[])[0], "Ġ t");
   });
 }
+
+test("a GGUF file without the heads' width, or their key-value number, has llama.cpp's defaults", async () => {
+  const path = fresh(".gguf");
+  const read = async (model: ReturnType<typeof tinyModel>, ...absent: string[]) => {
+    const { config: own, parameters } = model;
+    await writeGguf(path, { config: own, source: sourceOfTree(parameters) });
+    const bytes = readFileSync(path);
+    // A key of another name is no key.
+    for (const key of absent) bytes.write("?", bytes.indexOf(`llama.attention.${key}`));
+    writeFileSync(path, bytes);
+    const { config, weights } = openGgufModel(path);
+    weights.close();
+    return [config.head_dim, config.num_key_value_heads];
+  };
+  const full = tinyModel({ num_key_value_heads: 4 });
+  for (const absent of [["key_length"], ["head_count_kv"], ["key_length", "head_count_kv"]]) {
+    assert.deepEqual(await read(full, ...absent), [4, 4], `${absent}`);
+  }
+  const wide = tinyModel({ head_dim: 8 });
+  await assert.rejects(
+    read(wide, "key_length"),
+    /llama\.attention\.value_length is 8; only 4 is supported/,
+  );
+});
 
 /** What the command prints, and its exit code. */
 async function run(...args: string[]): Promise<{ code: number; text: string }> {
