@@ -1,8 +1,10 @@
 /** Gradients that other libraries get wrong or make NaN: one test for each trap. */
 
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { concat, grad, gradients, reference, scope, type Tensor, tensor } from "../tensor/mod.ts";
 import { agree, near } from "./support/laws.ts";
+import { RUNS, SEED } from "./support/samples.ts";
 import { onDevices } from "./tiny_model.ts";
 
 /** df/dx at `x` for a scalar f. */
@@ -121,6 +123,32 @@ onDevices("a NaN among the elements is their largest and their smallest, and has
     }
   }
   assert.deepEqual(flat(tensor([NaN, 3, -2, 0]).sign()), [NaN, 1, -1, 0]);
+});
+
+onDevices("argmax and topK take NaN for the largest number, and the first of equal ones", () => {
+  const numbers = fc.constantFrom(NaN, -Infinity, Infinity, -1, 0, 1, 2);
+  const row = fc.array(numbers, { minLength: 1, maxLength: 40 });
+  fc.assert(
+    fc.property(row, fc.nat(40), (values, most) => {
+      const k = Math.min(most, values.length);
+      const key = (x: number) => (Number.isNaN(x) ? [1, 0] : [0, x]) as [number, number];
+      const order = [...values.keys()].sort((i, j) => {
+        const [a, b] = [key(values[i]!), key(values[j]!)];
+        return b[0] - a[0] || Number(b[1] > a[1]) - Number(a[1] > b[1]) || i - j;
+      });
+      scope(() => {
+        const x = tensor(values);
+        const [best, places] = x.topK(k);
+        assert.deepEqual(flat(places), order.slice(0, k));
+        assert.deepEqual(
+          flat(best),
+          order.slice(0, k).map((i) => values[i]!),
+        );
+        assert.equal(x.argmax().item(), order[0]);
+      });
+    }),
+    { seed: SEED, numRuns: RUNS },
+  );
 });
 
 onDevices("what `where` does not choose has gradient 0, also where it is infinite", () => {

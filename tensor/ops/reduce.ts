@@ -1,7 +1,7 @@
 /** Reductions: sum, mean, max, min over any axes; argmax, top-k and running sums over the last. */
 
 import { type Call, fused, missing, primitive, type ReferenceCall, type Unary } from "../op.ts";
-import { rowMajor, type Shape, ShapeError } from "../shape.ts";
+import { formatShape, rowMajor, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Axes, reducedAxes } from "./axes.ts";
 import * as wasm from "./wasm/reduce.ts";
@@ -146,23 +146,42 @@ export const globalNorm: Call<[tensors: readonly Tensor[]]> = fused({
   },
 });
 
-/** Index of the largest element of the last axis; the first of equal ones. */
+/** Whether a is larger than b, where NaN is the largest number of all. */
+const larger = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
+
+/** Index of the largest element of the last axis, the first of equal ones; a NaN is the largest. */
 export const argmax: Unary = primitive({
-  shape: "... n -> ...",
+  arity: 1,
+  shape: ([x]) => {
+    if (x!.length === 0 || x!.at(-1) === 0) {
+      throw new ShapeError(`argmax: the last axis of ${formatShape(x!)} has no element`);
+    }
+    return [x!.slice(0, -1)];
+  },
   types: { inputs: ["f32"], outputs: ["i32"] },
-  reference: ({ inputs: [x], outputs: [out], dims: { batch, n } }) => {
-    for (let row = 0; row < batch; row++) {
+  reference: ({ inputs: [x], outputs: [out] }) => {
+    const n = x!.shape.at(-1)!;
+    for (let row = 0; row < out!.data.length; row++) {
       let best = 0;
-      for (let i = 1; i < n; i++) if (x!.data[row * n + i]! > x!.data[row * n + best]!) best = i;
+      for (let i = 1; i < n; i++) {
+        if (larger(x!.data[row * n + i]!, x!.data[row * n + best]!)) best = i;
+      }
       out!.data[row] = best;
     }
   },
   vjp: missing("an index is not differentiable"),
   wasm: wasm.argmax,
   wgsl: wgsl.argmax,
+  sample: (draw) => {
+    const shape = [...draw.shape(0, 2), Math.max(1, draw.size())];
+    return { inputs: [{ shape }], options: undefined };
+  },
 });
 
-/** The k largest of the last axis, largest first, and their indices: [values, indices]. */
+/**
+ * The k largest of the last axis, largest first, and their indices: [values, indices]. Of equal ones
+ * the first comes first; NaN counts as larger than every number.
+ */
 export const topK: Call<[x: Tensor, k: number], [values: Tensor, indices: Tensor]> =
   primitive<number>({
     arity: 1,
@@ -179,7 +198,10 @@ export const topK: Call<[x: Tensor, k: number], [values: Tensor, indices: Tensor
       const n = x!.shape.at(-1)!;
       for (let row = 0; row * n < x!.data.length; row++) {
         const line = x!.data.subarray(row * n, (row + 1) * n);
-        const order = Array.from(line.keys()).sort((a, b) => line[b]! - line[a]! || a - b);
+        const order = Array.from(line.keys()).sort((a, b) => {
+          const [x, y] = [line[a]!, line[b]!];
+          return Number(larger(y, x)) - Number(larger(x, y)) || a - b;
+        });
         for (let i = 0; i < k; i++) {
           values!.data[row * k + i] = line[order[i]!]!;
           indices!.data[row * k + i] = order[i]!;

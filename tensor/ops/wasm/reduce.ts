@@ -10,7 +10,6 @@ import {
   first,
   fold,
   launchRows,
-  MAX,
   rowAt,
   rowKernel,
   SUM,
@@ -117,8 +116,9 @@ const reduction = (name: string, kind: Fold): WasmKernel => ({
 });
 
 export const sum: WasmKernel = reduction("sum", SUM);
-// Not the folds of the row kernels: a NaN among the elements is the result.
-export const max: WasmKernel = reduction("max", { start: -Infinity, combine: f32x4.max });
+// Not the fold of the row kernels: a NaN among the elements is the result.
+const LARGEST: Fold = { start: -Infinity, combine: f32x4.max };
+export const max: WasmKernel = reduction("max", LARGEST);
 export const min: WasmKernel = reduction("min", { start: Infinity, combine: f32x4.min });
 
 export const sumOfSquares: WasmKernel = {
@@ -171,20 +171,25 @@ export const argmax: WasmKernel = {
   emit: (m) =>
     rowKernel(m, "f32_argmax", ["x", "y"], (f, p, row) => {
       const x = rowAt(f, p.x, row, p.n);
-      const top = fold(f, p.n, MAX, (step) => step.load(x));
+      const top = fold(f, p.n, LARGEST, (step) => step.load(x));
       const [at, hits] = [f.local("i32", 0, "at"), f.local("i32", 0, "hits")];
       f.while(i32.and(i32.ltU(at, p.n), i32.eqz(hits)), () => {
-        const equal = f32x4.eq(v128.load(elementAt(x, at)), top);
-        f.set(hits, i32x4.bitmask(equal));
+        // Where the largest is a NaN, it is the one that does not equal itself.
+        const four = f.local("v128", v128.load(elementAt(x, at)), "four");
+        f.set(hits, i32x4.bitmask(v128.or(f32x4.eq(four, top), f32x4.ne(four, four))));
         f.set(at, i32.add(at, 4));
       });
-      const found = f.local("i32", i32.add(i32.sub(at, 4), i32.ctz(hits)), "found");
-      // Beyond the row's end: it holds no number that equals its maximum, only NaN.
-      f.if(i32.geU(found, p.n), () => f.set(found, 0));
-      f.store("i32", elementAt(p.y, row), found);
+      f.store("i32", elementAt(p.y, row), i32.add(i32.sub(at, 4), i32.ctz(hits)));
     }),
-  run: (machine, call) => launchRows(machine, "f32_argmax", call, call.dims.n!, 2 * COST),
+  run(machine, call) {
+    const n = call.inputs[0]!.shape.at(-1)!;
+    const dims = { batch: sizeOf(call.outputs[0]!.shape) };
+    launchRows(machine, "f32_argmax", { ...call, dims }, n, 2 * COST);
+  },
 };
+
+/** Whether a is larger than b, where NaN is the largest number of all. */
+const larger = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
 
 /** Puts (value, index) into the sorted first `count` entries of a list of k; returns its length. */
 function insert(
@@ -197,7 +202,7 @@ function insert(
   let [low, high] = [0, count];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (values[middle]! < value) high = middle;
+    if (larger(value, values[middle]!)) high = middle;
     else low = middle + 1;
   }
   const kept = Math.min(count, values.length - 1);
@@ -225,7 +230,7 @@ export const topK: WasmKernel = {
       let count = 0;
       for (let i = 0; i < n; i++) {
         const value = line[i]!;
-        if (count < k || value > best[k - 1]!) count = insert(best, places, count, value, i);
+        if (count < k || larger(value, best[k - 1]!)) count = insert(best, places, count, value, i);
       }
     }
   },

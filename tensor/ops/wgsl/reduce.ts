@@ -129,9 +129,18 @@ export const min = reduction("min");
 export const sumColumns = (gpu: Launcher, x: View, y: View, n: number, inner: number): void =>
   reduceColumns(gpu, "sum", x, y, [1, n, inner]);
 
-/** WGSL: whether element (a, i) comes before (b, j): it is larger, or equal and earlier. */
+/**
+ * WGSL: whether element (a, i) comes before (b, j): it is larger, or equal and earlier; NaN is the
+ * largest. It is told by its bits, since a compiler may take x != x for false.
+ */
 const BEFORE = `
-fn before(a: f32, i: u32, b: f32, j: u32) -> bool { return a > b || (a == b && i < j); }
+fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
+fn before(a: f32, i: u32, b: f32, j: u32) -> bool {
+  let first = is_nan(a);
+  let second = is_nan(b);
+  if (first || second) { return first && (!second || i < j); }
+  return a > b || (a == b && i < j);
+}
 var<workgroup> best_value: array<f32, ${ROW_THREADS}>;
 var<workgroup> best_index: array<u32, ${ROW_THREADS}>;
 fn fold_best(l: u32) {
@@ -148,8 +157,8 @@ fn fold_best(l: u32) {
 const NONE = "-bitcast<f32>(infinity)";
 
 export const argmax: WgslKernel = {
-  run: (gpu, { inputs: [x], outputs: [y], dims }) => {
-    const { batch: rows, n } = dims as { batch: number; n: number };
+  run: (gpu, { inputs: [x], outputs: [y] }) => {
+    const [rows, n] = [sizeOf(y!.shape), x!.shape.at(-1)!];
     const body = `
   best_value[l] = ${NONE};
   best_index[l] = select(p.n, l, l < p.n);
