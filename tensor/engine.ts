@@ -120,7 +120,14 @@ function operands(
     throw new Error(`${name}: operands lie on ${first.device.name} and ${other.device.name}`);
   }
   const T = given.find((t, i) => t instanceof Tensor && types?.inputs[i] === "T") as Tensor;
-  return given.map((t) => (typeof t === "number" ? scalar(t, T?.dtype ?? "f32", first.device) : t));
+  return given.map((t, i) => {
+    if (typeof t !== "number") return t;
+    const dtype = T?.dtype ?? "f32";
+    if (dtype === "i32" && t !== (t | 0)) {
+      throw new TypeError(`${name}: input ${i} is ${t} beside i32, expected a whole number of i32`);
+    }
+    return scalar(t, dtype, first.device);
+  });
 }
 
 function dispatch(definition: Definition, inputs: Tensor[], options: unknown): Tensor[] {

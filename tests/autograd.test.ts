@@ -264,7 +264,15 @@ describe("refusals", () => {
   });
 
   onDevices("an output that is overwritten after its op, through another handle on it", () => {
-    for (const name of ["exp", "tanh", "sigmoid", "sqrt", "softmax", "logSoftmax", "max"] as const) {
+    for (const name of [
+      "exp",
+      "tanh",
+      "sigmoid",
+      "sqrt",
+      "softmax",
+      "logSoftmax",
+      "max",
+    ] as const) {
       const x = tensor([1, 2, 3], [1, 1, 3, 1]).requireGrad();
       const y = name === "max" ? x.max({ axes: 0, keepDims: true }) : x[name]();
       const first = tensor([0], [1, 1], { dtype: "i32" });
@@ -300,6 +308,8 @@ describe("refusals", () => {
   onDevices("shapes, axes and types that do not fit, with op, axis and both sizes", () => {
     const x = zeros([2, 3]);
     const ids = zeros([2], { dtype: "i32" });
+    const moments = { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
+    const rates = { ...moments, learningRate: 1, weightDecay: 0, step: 1 };
     const cases: [() => unknown, RegExp][] = [
       [() => x.matmul(zeros([4, 5])), /matmul: axis "k" is 3 and 4 \(\.\.\. m k, \.\.\. k n -> /],
       [
@@ -311,6 +321,15 @@ describe("refusals", () => {
       [() => x.expand([2, 4]), /expand: .*\[2 3\].*\[2 4\]/],
       [() => x.sum(2), /axis 2 is not an axis of an array of rank 2/],
       [() => x.slice([[0, 3]]), /slice: \[0, 3, 1\] of axis 0 with size 2/],
+      [() => x.slice([[0.5, 2]]), /slice: \[0\.5, 2, 1\] of axis 0 with size 2/],
+      [() => x.slice([null, [0, 3, 1.5]]), /slice: \[0, 3, 1\.5\] of axis 1 with size 3/],
+      [() => x.reshape([-2, -3]), /reshape: \[2 3\] doesn't fit \[-2 -3\]/],
+      [() => zeros([1]).expand([-2]), /expand: \[1\] doesn't expand to \[-2\]/],
+      [() => ids.mul(0.5), /mul: input 1 is 0\.5 beside i32, expected a whole number of i32/],
+      [() => ids.add(2 ** 31), /add: input 1 is 2147483648 beside i32/],
+      [() => zeros([2, 0]).argmax(), /argmax: the last axis of \[2 0\] has no element/],
+      [() => zeros([0, 0]).argmax(), /argmax: the last axis of \[0 0\] has no element/],
+      [() => x.adamW(x, x, x, zeros([3]), rates), /adamW: the scale has shape \[3\], expected one/],
       [() => x.transpose([0, 0]), /transpose: order \[0,0\] doesn't name each of 2 axes once/],
       [() => x.embedding(x), /embedding: input 1 is f32, expected i32/],
       [() => x.embedding(ids.add(2)), /embedding: index 2 at position 0 is outside of \[0, 2\)/],

@@ -1,7 +1,7 @@
 /** Optimizer steps, in place on parameter and moments. */
 
 import { type Block, type Call, missing, primitive } from "../op.ts";
-import type { Shape } from "../shape.ts";
+import { type Shape, sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import * as wasm from "./wasm/optimizer.ts";
 import * as wgsl from "./wgsl/optimizer.ts";
@@ -29,6 +29,10 @@ export const adamW: Call<
 > = primitive<AdamWOptions>({
   arity: 5,
   shape: ([weight, ...others]) => {
+    const scale = others[3]!;
+    if (sizeOf(scale) !== 1) {
+      throw new Error(`adamW: the scale has shape [${scale}], expected one element`);
+    }
     others.slice(0, 3).forEach((shape, i) => {
       if (`${shape}` !== `${weight}`) {
         const name = ["the gradient", "m", "v"][i];

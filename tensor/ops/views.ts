@@ -37,11 +37,13 @@ export const reshape: View<Shape> = viewing<Shape>({
   },
 });
 
+const isSize = (n: number): boolean => Number.isInteger(n) && n >= 0;
+
 function resolve(from: Shape, to: Shape): Shape {
   const known = sizeOf(to.filter((n) => n !== -1));
   const target = to.map((n) => (n === -1 ? sizeOf(from) / known : n));
   const unknowns = to.filter((n) => n === -1).length;
-  if (unknowns > 1 || sizeOf(target) !== sizeOf(from) || !target.every(Number.isInteger)) {
+  if (unknowns > 1 || sizeOf(target) !== sizeOf(from) || !target.every(isSize)) {
     throw new ShapeError(`reshape: ${formatShape(from)} doesn't fit ${formatShape(to)}`);
   }
   return target;
@@ -81,7 +83,7 @@ function orderOf({ length: rank }: Shape, order?: readonly number[]): number[] {
   return axes;
 }
 
-/** For each leading axis: all of it (null), or [from, to) with an optional step > 0; negative counts from the end. */
+/** For each leading axis: all of it (null), or [from, to) with an optional step >= 1; negative counts from the end. */
 export type Ranges = readonly (readonly [from: number, to?: number, step?: number] | null)[];
 
 /** A window on the input. Axes keep their place; an axis cut to one element stays, with size 1. */
@@ -124,7 +126,8 @@ function windows(shape: Shape, ranges: Ranges): Window[] {
     const [first, last = n, step = 1] = ranges[axis] ?? [0];
     const from = first < 0 ? first + n : first;
     const to = last < 0 ? last + n : last;
-    if (from < 0 || to > n || from > to || !(step >= 1)) {
+    const whole = [first, last, step].every(Number.isInteger);
+    if (!whole || from < 0 || to > n || from > to || step < 1) {
       throw new ShapeError(`slice: [${first}, ${last}, ${step}] of axis ${axis} with size ${n}`);
     }
     return { from, size: Math.ceil((to - from) / step), step };
@@ -134,7 +137,7 @@ function windows(shape: Shape, ranges: Ranges): Window[] {
 /** Repeats axes of size 1 (and new leading axes) to `shape`, by strides of 0. */
 export const expand: View<Shape> = viewing<Shape>({
   shape: ([from], to) => {
-    if (!sameShape(broadcastShapes([from!, to], "expand"), to)) {
+    if (!to.every(isSize) || !sameShape(broadcastShapes([from!, to], "expand"), to)) {
       throw new ShapeError(`expand: ${formatShape(from!)} doesn't expand to ${formatShape(to)}`);
     }
     return [to];
