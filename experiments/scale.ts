@@ -89,7 +89,7 @@ export const quick: Scale = {
     leak: { preset: "smoke", world: leak },
   },
   variants: [variant("Llama", undefined), ...families],
-  larger: variant("Llama, 0.8M", shape(128, 4, 352), { pretrain: { learningRate: 2e-3 } }),
+  larger: variant("Llama, 0.4M", shape(96, 3, 264)),
 };
 
 /**
