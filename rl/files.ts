@@ -19,19 +19,25 @@ export function writeJson(path: string, value: unknown): void {
 }
 
 /** Makes a folder with its parents, if it is not there. */
-export function makeFolder(path: string): void {
+export function makeFolder(path: string, make: (path: string) => void = mkdirSync): void {
   try {
-    makeWithParents(path);
+    makeWithParents(path, make);
   } catch (error) {
     throw fileError(error, `cannot create the folder ${path}`);
   }
 }
 
 /** Not mkdirSync's `recursive`: where the system answers ENOENT (/proc), Node 24 never returns. */
-function makeWithParents(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
-  if (dirname(path) !== path) makeWithParents(dirname(path));
-  mkdirSync(path);
+function makeWithParents(path: string, make: (path: string) => void): void {
+  const isThere = () => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (isThere()) return;
+  if (dirname(path) !== path) makeWithParents(dirname(path), make);
+  try {
+    make(path);
+  } catch (error) {
+    // Another process may have made it since: runs of a pool begin at the same time.
+    if (codeOf(error) !== "EEXIST" || !isThere()) throw error;
+  }
 }
 
 /** The names in a folder; none if it does not exist. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { temporaryPath } from "../model/files.ts";
-import { writeAtomic, writeJson } from "../rl/files.ts";
+import { makeFolder, writeAtomic, writeJson } from "../rl/files.ts";
 import { configHash } from "../rl/hash.ts";
 import { JsonLines } from "../rl/json_lines.ts";
 import { presetConfig } from "../rl/resolve.ts";
@@ -239,6 +239,20 @@ describe("atomic files", () => {
     assert.deepEqual(contentOf(dir), old);
     writeJson(path, { old: false });
     assert.deepEqual(contentOf(dir), { "summary.json": '{\n  "old": false\n}\n' });
+  });
+
+  test("a folder that another process makes at the same moment is no obstacle, a file is one", () => {
+    const dir = fresh();
+    let others = 0;
+    makeFolder(join(dir, "runs", "one"), (path) => {
+      others++;
+      fs.mkdirSync(path); // the other one
+      fs.mkdirSync(path);
+    });
+    assert.ok(fs.statSync(join(dir, "runs", "one")).isDirectory());
+    assert.equal(others, 3);
+    fs.writeFileSync(join(dir, "file"), "");
+    refuses(() => makeFolder(join(dir, "file")), /a file of that name is in the way/);
   });
 
   test("a full disk is named and leaves the old file", (context) => {
