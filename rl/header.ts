@@ -3,11 +3,12 @@
 import type { WorldConfig } from "../eval/worlds/config.ts";
 import type { World } from "../eval/worlds/world.ts";
 
+const share = (x: number): string => `${Math.round(100 * x)} %`;
+
 /** The world's parameters: they stand beside every figure. */
 export function worldText(world: World): string[] {
   const { config, entities, facts, vocabulary, questions, sets } = world;
   const { reliableShare, noiseShare, qaUnreliableShare, zipf, voiceCue } = config;
-  const share = (x: number): string => `${Math.round(100 * x)} %`;
   // Counted, for a world's sets differ from its settings (Frontier) and its dice fall as they fall.
   const absent = facts.filter(({ status }) => status === "absent").length;
   const myths = facts.filter(({ status }) => status !== "stored").length;
@@ -37,7 +38,6 @@ export function worldText(world: World): string[] {
 function furtherText(config: WorldConfig): string[] {
   const { unknowableShare, answerTokens, aliases, goldForm, thinkShare } = config;
   const { qaUnreliableShare, thinkUnreliableShare = qaUnreliableShare } = config;
-  const share = (x: number): string => `${Math.round(100 * x)} %`;
   const parts = [
     unknowableShare > 0 &&
       `${share(unknowableShare)} of the training labels replaced by unknowable ones`,

@@ -4,6 +4,7 @@ import { type Call, fused, missing, primitive, type ReferenceCall, type Unary } 
 import { formatShape, rowMajor, type Shape, ShapeError } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { type Axes, reducedAxes } from "./axes.ts";
+import { larger } from "./order.ts";
 import * as wasm from "./wasm/reduce.ts";
 import * as norms from "./wgsl/norms.ts";
 import * as wgsl from "./wgsl/reduce.ts";
@@ -145,9 +146,6 @@ export const globalNorm: Call<[tensors: readonly Tensor[]]> = fused({
     return { inputs, options: undefined };
   },
 });
-
-/** Whether a is larger than b, where NaN is the largest number of all. */
-const larger = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
 
 /** Index of the largest element of the last axis, the first of equal ones; a NaN is the largest. */
 export const argmax: Unary = primitive({

@@ -17,6 +17,7 @@ import {
 } from "../../device/wasm/rows.ts";
 import { sizeOf } from "../../shape.ts";
 import { type Axes, reducedAxes } from "../axes.ts";
+import { larger } from "../order.ts";
 import { emitColumns, reduceColumns, withTemporary } from "./columns.ts";
 import { blocksOf, launchTable } from "./lists.ts";
 
@@ -187,9 +188,6 @@ export const argmax: WasmKernel = {
     launchRows(machine, "f32_argmax", { ...call, dims }, n, 2 * COST);
   },
 };
-
-/** Whether a is larger than b, where NaN is the largest number of all. */
-const larger = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
 
 /** Puts (value, index) into the sorted first `count` entries of a list of k; returns its length. */
 function insert(
